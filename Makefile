@@ -1,0 +1,43 @@
+# `make run` and `make test` do all set-up; everything else builds on them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# On a machine without CUDA the CPU build of torch is enough; pip picks what its index offers.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test check screenshots tiny clean
+
+run: $(VENV)/.run
+	$(BIN)/python app.py $(ARGS)
+
+test: $(VENV)/.dev browser
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+screenshots: $(VENV)/.dev browser
+	$(BIN)/python tests/browser/screenshots.py
+
+# The embedded model from nothing: `make tiny STEPS=3000`, resumed by running it again.
+STEPS ?= 3000
+tiny: $(VENV)/.run
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 -m vlm train --out runs/tiny --steps $(STEPS)
+
+$(VENV)/.run: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+# The browser tests drive Debian's Chromium; CHROMIUM names another one.
+.PHONY: browser
+browser:
+	@command -v $${CHROMIUM:-chromium} >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium >/dev/null)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,47 @@
+"""Shared fixtures. No test may reach the network: a guard refuses every address but this machine's."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
+
+
+class NetworkAccess(RuntimeError):
+    """A test tried to leave this machine."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Refuse connections and look-ups beyond the loopback addresses, for the whole run."""
+    connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOCAL:
+            raise NetworkAccess(f"a test tried to connect to {address[0]}")
+        return connect(self, address)
+
+    def guarded_lookup(host, *args, **kwargs):
+        if host not in LOCAL and host is not None:
+            raise NetworkAccess(f"a test tried to look up {host}")
+        return lookup(host, *args, **kwargs)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", guarded_connect)
+    patch.setattr(socket, "getaddrinfo", guarded_lookup)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The embedded model, opened once."""
+    from vlm.families.checkpoint import open_checkpoint
+
+    return open_checkpoint("tiny", device="cpu")

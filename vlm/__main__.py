@@ -1,0 +1,152 @@
+"""``python -m vlm``: inspect what a model would see, chat with it, train it.
+
+Exit code 2 and one line on stderr for anything the caller can mend.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm.records import InputError, Progress, Step, Trace
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+
+Model = Annotated[str, typer.Option(help="'tiny' or a checkpoint folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
+
+
+@app.command()
+def chat(
+    prompt: str,
+    model: Model = "tiny",
+    image: Annotated[list[Path] | None, typer.Option(help="a picture; may be repeated")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="a clip; may be repeated")] = None,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Ask one question; the answer streams. With --json the last line is {"answer": …, "stats": {…}}."""
+    from vlm.chat.generate import Sampling
+    from vlm.chat.session import ChatSession, Engine
+    from vlm.families.checkpoint import open_checkpoint
+
+    sampling = Sampling(max_new_tokens, temperature, None, top_p, seed)
+    checkpoint = open_checkpoint(model, device=device)
+    session = ChatSession(Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name))
+    for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling):
+        if isinstance(event, Step):
+            typer.echo(event.text, nl=False)
+        elif isinstance(event, Progress) and sys.stderr.isatty():
+            typer.echo(f"{event.detail} …", err=True)
+        elif isinstance(event, Trace):
+            typer.echo()
+            if as_json:
+                typer.echo(json.dumps({"answer": event.answer, "stats": event.stats}, ensure_ascii=False))
+
+
+@app.command()
+def inspect(
+    media: list[Path],
+    model: Model = "tiny",
+    prompt: Annotated[str, typer.Option(help="text that follows the media")] = "Describe this.",
+    fps: float | None = None,
+    max_frames: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    positions: Annotated[Path | None, typer.Option(help="write input_ids and position_ids to this .npz")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model would make of files: sizes, patches, tokens, positions. Needs no weights."""
+    from vlm.families.checkpoint import open_config
+    from vlm.inputs.media import MediaOptions
+    from vlm.report import inspect_media, with_limits, write_positions
+
+    config, tokenizer = open_config(model)
+    options = MediaOptions(fps=fps, max_frames=max_frames)
+    report, sequence = inspect_media(
+        media, model, with_limits(config, min_pixels, max_pixels), tokenizer, prompt, options
+    )
+    if positions:
+        write_positions(sequence, positions)
+    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else _table(report))
+
+
+def _table(report: dict) -> str:
+    lines = []
+    for medium in report["media"]:
+        t, h, w = medium["grid_thw"]
+        lines.append(
+            f"{medium['file']}: {medium['kind']} {medium['width']}×{medium['height']} → "
+            f"{medium['resized_width']}×{medium['resized_height']} → {t}×{h}×{w} = {medium['patches']} patches "
+            f"→ {medium['tokens']} tokens"
+        )
+    totals = ("vision_tokens", "text_tokens", "special_tokens", "sequence_length", "context_length", "rope_delta")
+    lines += [f"{name.replace('_', ' ')}: {report[name]}" for name in totals if report[name] is not None]
+    return "\n".join([*lines, *report.get("notes", ())])
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
+    init: Annotated[Path | None, typer.Option(help="checkpoint folder to start from; default: from nothing")] = None,
+    steps: int = 3_000,
+    batch: Annotated[int, typer.Option(help="pictures a step and process")] = 32,
+    segments: Annotated[int, typer.Option(help="questions a picture")] = 8,
+    tower: Annotated[float, typer.Option(help="peak learning rate; 0 freezes the stage")] = 2e-3,
+    connector: float = 2e-3,
+    decoder: float = 2e-3,
+    curriculum_start: Annotated[float, typer.Option(help="0 from one plain thing … 1 full difficulty")] = 0.0,
+    save_every: int = 100,
+    eval_every: int = 250,
+    seed: int = 0,
+    device: str = "cpu",
+    compile_blocks: Annotated[bool, typer.Option("--compile/--no-compile")] = True,
+) -> None:
+    """Train on synthetic scenes; resumes where OUT left off. Several processes: torchrun … -m vlm train."""
+    from vlm.train.train import TrainOptions
+    from vlm.train.train import train as run
+
+    options = TrainOptions(
+        out=out, init=init, steps=steps, batch=batch, segments=segments, tower=tower, connector=connector,
+        decoder=decoder, curriculum_start=curriculum_start, save_every=save_every, eval_every=eval_every,
+        seed=seed, device=device, compile=compile_blocks,
+    )  # fmt: skip
+    typer.echo(f"model written to {run(options)}")
+
+
+@app.command()
+def evaluate(
+    model: Model = "tiny",
+    questions: Annotated[int, typer.Option(help="about how many to ask of each medium and wording")] = 4_000,
+    card: Annotated[Path | None, typer.Option(help="model card whose figures are rewritten")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on held-out scenes by kind of question, each beside the wrong-picture baseline."""
+    from vlm.families.checkpoint import open_checkpoint
+    from vlm.train.card import full_scores, scores_table, write_card
+
+    scores = full_scores(open_checkpoint(model), questions)
+    if card:
+        write_card(card, scores)
+    typer.echo(json.dumps(scores) if as_json else scores_table(scores))
+
+
+def main() -> None:
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"vlm: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The chat engine: token by token generation, and sessions of many turns."""

@@ -1,0 +1,79 @@
+"""Which frames of a clip the model sees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from vlm.config import PixelConfig
+from vlm.records import InputError
+
+
+@dataclass(frozen=True)
+class MediaOptions:
+    """A person's wishes for one clip; None leaves the choice to the family's `PixelConfig`.
+
+    ``fps`` frames a second to sample; ``num_frames`` an exact count instead; ``max_frames`` a limit on
+    either; ``start`` and ``end`` in seconds from the clip's first frame. Pictures ignore all of them.
+
+    Raises:
+        InputError: a value that can mean nothing (fps 0, end before start, ...).
+    """
+
+    fps: float | None = None
+    num_frames: int | None = None
+    max_frames: int | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("start", "end") else 1 if "frames" in field.name else 1e-6
+            if value is not None and not (math.isfinite(value) and value >= least):
+                raise InputError(f"{field.name} is {value}: give at least {least}, or leave it out")
+        if self.end is not None and self.end < (self.start or 0):
+            raise InputError(f"the end ({self.end} s) lies before the start ({self.start or 0} s)")
+
+
+def sample_frames(
+    times: np.ndarray, source_fps: float, pixels: PixelConfig, options: MediaOptions
+) -> np.ndarray:
+    """Indices of the sampled frames, ascending and all different.
+
+    Source: Qwen3-VL's video processor (a rounded linspace) with, where ``pixels.even_frames``, the even
+    count of qwen-vl-utils. Two seconds at 2 fps of a 10 fps clip: frames 0, 6, 13, 19.
+
+    Args:
+        times: (N,) seconds of all frames, ascending from 0.
+
+    Returns:
+        (n,) int64; empty where the range starts after the last frame.
+    """
+    inside = _in_range(times, options)
+    count = _count(len(inside), source_fps, pixels, options)
+    return inside[np.linspace(0, len(inside) - 1, count).round().astype(np.int64)] if count else inside
+
+
+def _in_range(times: np.ndarray, options: MediaOptions) -> np.ndarray:
+    """Frames that begin inside the range; in a slow clip, the one that is on screen at its start."""
+    start, end = options.start or 0.0, math.inf if options.end is None else options.end
+    inside = np.flatnonzero((times >= start) & (times <= end))
+    on_screen = np.searchsorted(times, start, "right") - 1
+    if len(inside) == 0 and on_screen < len(times) - 1:
+        return np.array([on_screen])
+    return inside
+
+
+def _count(total: int, source_fps: float, pixels: PixelConfig, options: MediaOptions) -> int:
+    most = min(options.max_frames or pixels.max_frames, total)
+    count = options.num_frames
+    if count is None:
+        count = max(int(total / source_fps * (options.fps or pixels.fps)), pixels.min_frames)
+    count = min(count, most)
+    if pixels.even_frames:
+        whole = pixels.temporal_patch_size
+        count = min(max(count - count % whole, whole), total)
+    return count

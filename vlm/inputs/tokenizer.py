@@ -1,0 +1,67 @@
+"""Text ↔ token ids and the chat template, both the checkpoint's own."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from vlm.records import InputError
+
+IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
+
+
+class Tokenizer:
+    """A thin door to the checkpoint's tokenizer files, read by transformers."""
+
+    def __init__(self, folder: str | Path):
+        from transformers import AutoTokenizer  # slow to import, so only when a checkpoint is opened
+
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of control tokens: never shown in an answer."""
+        return frozenset(self._tokenizer.added_tokens_decoder)
+
+    @cached_property
+    def special_texts(self) -> frozenset[str]:
+        return frozenset(str(token) for token in self._tokenizer.added_tokens_decoder.values())
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def id_of(self, token: str) -> int:
+        return self._tokenizer.convert_tokens_to_ids(token)
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of the ids, control tokens left out; an unfinished character shows as U+FFFD."""
+        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def token_text(self, token: int) -> str:
+        """One token as a panel shows it: control tokens by name, bytes as far as they are text."""
+        return self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
+
+    def render(self, messages: list[dict], *, generation_prompt: bool = True) -> str:
+        """Messages in the content-parts form → prompt text with one placeholder a medium.
+
+        Raises:
+            InputError: a text part contains one of the model's control tokens.
+        """
+        for message in messages:
+            self._refuse_control_tokens(message)
+        return self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt
+        )
+
+    def _refuse_control_tokens(self, message: dict) -> None:
+        content = message["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        for text in (part["text"] for part in parts if "text" in part):
+            found = next((token for token in self.special_texts if token in text), None)
+            if found:
+                raise InputError(
+                    f"The text contains {found}, a control token of the model. Remove it or put a space inside it."
+                )

@@ -1,0 +1,1 @@
+"""The model's rooms: tower → connector → decoder, joined in `model`."""

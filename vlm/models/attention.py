@@ -1,0 +1,94 @@
+"""The one door through which all attention goes.
+
+One mask rule: queries align to the END of the keys. With Tq queries on Tk keys, query i sees keys
+0 … Tk - Tq + i. Prefill, a chunk on a cache and one-token decoding are then the same call.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Backend = Literal["sdpa", "eager"]
+BACKENDS: tuple[Backend, ...] = ("sdpa", "eager")
+
+# A run of (count, length): `count` neighbouring segments of `length` tokens each.
+Segments = tuple[tuple[int, int], ...]
+
+
+def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
+    """(Tq, Tk) bool, True where a query may look: the bottom-right rule above."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    causal: bool,
+    mask: Tensor | None = None,
+    backend: Backend = "sdpa",
+) -> Tensor:
+    """Scaled dot-product attention with grouped key/value heads.
+
+    Args:
+        q: (B, H, Tq, d). k, v: (B, Hkv, Tk, d) with H a multiple of Hkv.
+        causal: apply the bottom-right rule.
+        mask: bool, broadcastable to (B, 1, Tq, Tk), True where a query may look; replaces ``causal``.
+        backend: ``sdpa`` (PyTorch's fused kernels) or ``eager`` (the formula written out).
+
+    Returns:
+        (B, H, Tq, d).
+    """
+    if mask is None and causal and q.shape[2] > 1 and q.shape[2] != k.shape[2]:
+        mask = causal_mask(q.shape[2], k.shape[2], q.device)
+    if backend == "eager":
+        return _eager(q, k, v, causal, mask)
+    if q.shape[2] == 1 and mask is None:
+        return _one_query(q, k, v)
+    k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
+
+
+def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: Backend = "sdpa") -> Tensor:
+    """Full attention inside each segment of a packed sequence, none across.
+
+    Args:
+        q, k, v: (P, H, d), the segments laid end to end. Equal neighbours go through one call.
+
+    Returns:
+        (P, H, d).
+    """
+    outputs, start = [], 0
+    for count, length in segments:
+        stop = start + count * length
+        run = [x[start:stop].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v)]  # (N, H, L, d)
+        outputs.append(attend(*run, causal=False, backend=backend).transpose(1, 2).flatten(0, 1))
+        start = stop
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _repeat_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, Hkv, T, d) → (B, H, T, d); query head h reads key head h // (H / Hkv)."""
+    groups = heads // x.shape[1]
+    return x if groups == 1 else x.repeat_interleave(groups, dim=1)
+
+
+def _one_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Decoding: the heads that share a key head become rows of one call, so keys are read once."""
+    grouped = q.view(q.shape[0], k.shape[1], -1, q.shape[3])  # (B, Hkv, G, d)
+    return F.scaled_dot_product_attention(grouped, k, v).view_as(q)
+
+
+def _eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:
+    k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, H, Tq, Tk)
+    if mask is None and causal:
+        mask = causal_mask(q.shape[2], k.shape[2], q.device)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1, dtype=torch.float32).to(q.dtype) @ v

@@ -1,0 +1,63 @@
+"""Key/value cache: one preallocated block a layer, owned by the caller and passed into the decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vlm.config import DecoderConfig
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far.
+
+    ``length`` is the number of valid tokens. The decoder stores a chunk in every layer and then calls
+    `advance`; `crop` drops a tail. Storage starts at ``capacity`` tokens and doubles when it is full.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        capacity: int = 256,
+        *,
+        batch: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        shape = (config.num_layers, 2, batch, config.num_kv_heads, capacity, config.head_dim)
+        self._store = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0
+
+    @property
+    def capacity(self) -> int:
+        return self._store.shape[4]
+
+    @property
+    def nbytes(self) -> int:
+        return self._store.nbytes
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store a chunk (B, Hkv, T, d) behind ``length``; returns views of all keys and values so far."""
+        stop = self.length + k.shape[2]
+        self._reserve(stop)
+        keys, values = self._store[layer]
+        keys[:, :, self.length : stop] = k
+        values[:, :, self.length : stop] = v
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def advance(self, count: int) -> None:
+        self.length += count
+
+    def crop(self, length: int) -> None:
+        """Forget everything behind the first ``length`` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot crop a cache of {self.length} tokens to {length}")
+        self.length = length
+
+    def _reserve(self, length: int) -> None:
+        if length <= self.capacity:
+            return
+        grown = max(length, 2 * self.capacity)
+        store = self._store.new_empty(*self._store.shape[:4], grown, self._store.shape[5])
+        store[..., : self.length, :] = self._store[..., : self.length, :]
+        self._store = store

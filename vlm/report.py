@@ -1,0 +1,87 @@
+"""What a model would make of some files, before any weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vlm.config import ModelConfig
+from vlm.inputs.media import MediaOptions, read_media
+from vlm.inputs.patches import to_patches
+from vlm.inputs.sequence import build_sequence
+from vlm.inputs.tokenizer import Tokenizer
+from vlm.records import InputError, Patches, Sequence
+
+
+def with_limits(config: ModelConfig, min_pixels: int | None, max_pixels: int | None) -> ModelConfig:
+    """The config with other pixel limits: per picture, and for videos in the family's own counting."""
+    pixels = config.pixels
+    if min_pixels is not None:
+        pixels = replace(pixels, image_min_pixels=min_pixels, video_min_pixels=min_pixels)
+    if max_pixels is not None:
+        pixels = replace(pixels, image_max_pixels=max_pixels, video_max_pixels=max_pixels)
+    if pixels.image_min_pixels > pixels.image_max_pixels or pixels.video_min_pixels > pixels.video_max_pixels:
+        raise InputError("min pixels is above max pixels: change one of them")
+    return replace(config, pixels=pixels)
+
+
+def inspect_media(
+    files: Items[Path],
+    name: str,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    prompt: str,
+    options: MediaOptions,
+) -> tuple[dict, Sequence | None]:
+    """The report of ``python -m vlm inspect`` and, where a tokenizer is at hand, the sequence.
+
+    Keys: model, family, media (a list of `medium_report`), text_tokens, vision_tokens, special_tokens,
+    sequence_length, context_length, rope_delta, notes. Counts that need a tokenizer are None without one.
+    """
+    media = [to_patches(read_media(file, config.pixels, options), config.pixels) for file in files]
+    sequence = None
+    if tokenizer:
+        parts = [{"type": patches.kind} for patches in media]
+        message = {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}
+        sequence = build_sequence([message], media, tokenizer, config.tokens)
+    report = {
+        "model": name,
+        "family": config.family,
+        "media": [medium_report(file, patches) for file, patches in zip(files, media, strict=True)],
+        "text_tokens": sequence.count("text") if sequence else None,
+        "vision_tokens": sum(patches.tokens for patches in media),
+        "special_tokens": sequence.count("special") if sequence else None,
+        "sequence_length": len(sequence) if sequence else None,
+        "context_length": config.decoder.context_length,
+        "rope_delta": sequence.rope_delta if sequence else None,
+        "notes": [] if tokenizer else [f"text is not counted: no tokenizer at hand for {name}"],
+    }
+    return report, sequence
+
+
+def medium_report(file: Path, patches: Patches) -> dict:
+    """One entry of ``media``; sizes in pixels, times in seconds."""
+    return {
+        "file": file.name,
+        "kind": patches.kind,
+        "width": patches.width,
+        "height": patches.height,
+        "resized_width": patches.resized.shape[2],
+        "resized_height": patches.resized.shape[1],
+        "grid_thw": list(patches.grid_thw),
+        "patches": len(patches.pixels),
+        "tokens": patches.tokens,
+        "frames": len(patches.resized),
+        "timestamps_s": [round(second, 3) for second in patches.frame_timestamps],
+        "notes": list(patches.notes),
+    }
+
+
+def write_positions(sequence: Sequence | None, path: Path) -> None:
+    """Write ``input_ids`` (T,) and ``position_ids`` (3, T) as a compressed .npz."""
+    if sequence is None:
+        raise InputError("positions need the model's tokenizer: give a folder that holds one")
+    np.savez_compressed(path, input_ids=sequence.ids.numpy(), position_ids=sequence.positions.numpy())

@@ -1,0 +1,1 @@
+"""Synthetic data, the trainer, and the recipe of the embedded model. Not imported by the app."""

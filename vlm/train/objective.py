@@ -1,0 +1,63 @@
+"""What training minimises: the answers' tokens, and at first the truth of every merged cell."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlm.models.decoder import DeepStack
+from vlm.models.model import VisionLanguageModel
+from vlm.train.pack import IGNORE, Batch
+from vlm.train.stream import CELL_CLASSES
+
+
+class CellHeads(nn.Module):
+    """Linear probes on the vision tokens; thrown away after training."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.classes = nn.ModuleDict({name: nn.Linear(width, n + 1) for name, n in CELL_CLASSES.items()})
+        self.centre = nn.Linear(width, 2)
+
+    def forward(self, features: Tensor, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Loss a head, from (V, D) features and the truth of `stream.cell_truth`."""
+        losses = {
+            name: F.cross_entropy(head(features).float(), cells[name] % (head.out_features))
+            for name, head in self.classes.items()
+        }
+        owned = cells["shape"] >= 0
+        centre = torch.stack((cells["x"], cells["y"]), dim=-1)[owned]
+        losses["centre"] = (self.centre(features[owned]).float() - centre).abs().mean() if owned.any() else 0 * (
+            losses["shape"]
+        )
+        return losses
+
+
+def see(model: VisionLanguageModel, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Vision features and taps, each (V, D), of all pictures of a batch."""
+    return model.connector(*model.tower(batch.pixels, batch.grids, model.backend))
+
+
+def answer_logits(
+    model: VisionLanguageModel, batch: Batch, features: Tensor, taps: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, vocabulary) and targets (N,) at every answer token of a batch."""
+    embeds = model.decoder.embed_tokens(batch.ids)  # (B, T, D)
+    flat = embeds.flatten(0, 1).index_copy(0, batch.vision_rows, features.to(embeds.dtype))
+    hidden = model.decoder(
+        flat.view_as(embeds),
+        batch.positions,
+        mask=batch.mask,
+        deepstack=DeepStack(batch.vision_rows, taps),
+        backend=model.backend,
+    )
+    asked = batch.targets != IGNORE
+    return model.decoder.logits(hidden[asked]), batch.targets[asked]
+
+
+def losses(model: VisionLanguageModel, heads: CellHeads, batch: Batch) -> dict[str, Tensor]:
+    """Named losses of one batch: ``answers`` and one a cell head."""
+    features, taps = see(model, batch)
+    logits, targets = answer_logits(model, batch, features, taps)
+    return {"answers": F.cross_entropy(logits.float(), targets), **heads(features, batch.cells)}

@@ -1,0 +1,297 @@
+"""English wordings of the questions: for training, and a separate set that training never uses.
+
+In each list of TRAIN the plainest wordings come first; `PLAIN` of them are drawn more often. The slots:
+{ref} a phrase that picks one thing ("the red circle"), {a} one kind of thing ("a star"), {things} the
+same in the plural, {most} a superlative, {other} a second {ref}, {side} a place word.
+"""
+
+PLAIN = 3
+PREFIXES = (
+    "Please tell me: ", "Hey, ", "Look at the picture. ", "Tell me, ", "OK, ", "Question: ", "Hi! ",
+    "Please: ", "Quick question: ", "Now: ", "One more thing: ", "So, ", "Look closely: ",
+    "Can you tell me: ",
+)
+UNSEEN_PREFIXES = (
+    "Excuse me, ", "I would like to know: ", "Tell me honestly: ", "Good day. ", "Right then: ",
+)
+SYNONYMS = {"large": ("big",), "dotted": ("spotted",), "striped": ("stripy",)}
+NOUNS = ("object", "thing", "shape", "figure")
+
+TRAIN = {
+    "colour": (
+        "What colour is {ref}?", "What is the colour of {ref}?", "Which colour is {ref}?",
+        "What colour does {ref} have?", "Which colour does {ref} have?", "{ref}: what colour is it?",
+        "Name the colour of {ref}.", "Tell me the colour of {ref}.", "Say the colour of {ref}.",
+        "What's the colour of {ref}?", "What is {ref}'s colour?", "Give the colour of {ref}.",
+        "{ref} has which colour?", "The colour of {ref}?", "I see {ref}. What colour is it?",
+        "Can you name the colour of {ref}?", "In what colour is {ref} drawn?",
+        "What colour is {ref} in the picture?", "What is the main colour of {ref}?",
+    ),
+    "shape": (
+        "What shape is {ref}?", "What is the shape of {ref}?", "Which shape is {ref}?",
+        "What shape does {ref} have?", "Which shape does {ref} have?", "{ref}: what shape is it?",
+        "Name the shape of {ref}.", "Tell me the shape of {ref}.", "Say the shape of {ref}.",
+        "What's the shape of {ref}?", "What is {ref}'s shape?", "Give the shape of {ref}.",
+        "{ref} has which shape?", "The shape of {ref}?", "I see {ref}. What shape is it?",
+        "Can you name the shape of {ref}?", "What kind of shape is {ref}?",
+        "What shape is {ref} in the picture?",
+    ),
+    "size": (
+        "How big is {ref}?", "What size is {ref}?", "What is the size of {ref}?", "How large is {ref}?",
+        "Which size is {ref}?", "Is {ref} small, medium or large?", "Is {ref} large, medium or small?",
+        "Name the size of {ref}.", "Tell me the size of {ref}.", "What size does {ref} have?",
+        "What's the size of {ref}?", "Give the size of {ref}.", "The size of {ref}?",
+        "{ref}: how big is it?", "Say how big {ref} is.", "Tell me how big {ref} is.",
+    ),
+    "pattern": (
+        "What pattern does {ref} have?", "What is the pattern of {ref}?", "Which pattern does {ref} have?",
+        "What pattern is on {ref}?", "Which pattern is on {ref}?", "How is {ref} filled?",
+        "Is {ref} plain, striped, dotted or outlined?", "Name the pattern of {ref}.",
+        "Tell me the pattern of {ref}.", "What's the pattern of {ref}?", "The pattern of {ref}?",
+        "{ref}: what pattern does it have?", "Say which pattern {ref} has.", "Give the pattern of {ref}.",
+        "What kind of pattern does {ref} show?",
+    ),
+    "count": (
+        "How many {nouns} are there?", "How many {nouns} do you see?",
+        "How many {nouns} are in the picture?", "Count the {nouns}.", "How many {nouns}?",
+        "How many {nouns} can you see?", "What is the number of {nouns}?",
+        "Count all the {nouns} in the picture.", "How many {nouns} are shown?",
+        "Tell me how many {nouns} there are.", "Tell me the number of {nouns}.",
+        "Say how many {nouns} you see.", "How many {nouns} does the picture show?", "Number of {nouns}?",
+        "Please count the {nouns}.", "How many {nouns} are there in total?",
+        "How many {nouns} are there altogether?",
+    ),
+    "count_of": (
+        "How many {things} are there?", "How many {things} do you see?",
+        "How many {things} are in the picture?", "Count the {things}.", "How many {things}?",
+        "How many {things} can you see?", "What is the number of {things}?", "Count all the {things}.",
+        "How many {things} are shown?", "Tell me how many {things} there are.",
+        "Tell me the number of {things}.", "Say how many {things} you see.",
+        "How many {things} does the picture show?", "Number of {things}?", "Please count the {things}.",
+        "How many of them are {things}?",
+    ),
+    "exists": (
+        "Is there {a}?", "Is there {a} in the picture?", "Do you see {a}?", "Can you see {a}?",
+        "Does the picture show {a}?", "Is {a} in the picture?", "Is {a} there?",
+        "Does the picture have {a}?", "Do you see {a} in the picture?", "Can you find {a}?",
+        "Do you find {a} here?", "Is there {a} here?", "Tell me if there is {a}.",
+        "Say yes or no: is there {a}?", "Is {a} shown?", "Can {a} be seen?", "Is there {a} anywhere?",
+    ),
+    "where": (
+        "Where is {ref}?", "Where is {ref} in the picture?", "Where do you see {ref}?",
+        "In which part of the picture is {ref}?", "Where can I find {ref}?", "Tell me where {ref} is.",
+        "What is the position of {ref}?", "Say where {ref} is.", "Where's {ref}?", "{ref}: where is it?",
+        "Which part of the picture holds {ref}?", "Name the place of {ref}.", "Find {ref}. Where is it?",
+        "Where does {ref} lie?", "The position of {ref}?", "Where is {ref} placed?",
+    ),
+    "relation_yes": (
+        "Is {ref} {side} {other}?", "Is {ref} {side} {other} in the picture?",
+        "Do you see {ref} {side} {other}?", "Is it true that {ref} is {side} {other}?",
+        "Say yes or no: is {ref} {side} {other}?", "Tell me if {ref} is {side} {other}.",
+        "Would you say {ref} is {side} {other}?", "Does {ref} lie {side} {other}?",
+        "{ref} is {side} {other}. Is that true?", "{ref} is {side} {other}, yes or no?",
+        "Is {ref} placed {side} {other}?", "Can you see {ref} {side} {other}?",
+        "Is {ref} shown {side} {other}?", "True that {ref} is {side} {other}?",
+        "Check: is {ref} {side} {other}?",
+    ),
+    "relation_side": (
+        "Is {ref} {pair} {other}?", "On which side of {other} is {ref}: {options}?",
+        "Where is {ref}, {pair} {other}?", "Seen from {other}, is {ref} {options}?",
+        "Tell me: is {ref} {pair} {other}?", "Does {ref} lie {pair} {other}?",
+        "Is {ref} placed {pair} {other}?", "Say whether {ref} is {pair} {other}.",
+        "In the picture, is {ref} {pair} {other}?", "Is {ref} shown {pair} {other}?",
+        "Do you see {ref} {pair} {other}?", "Where is {ref} seen from {other}: {options}?",
+        "{options}: where is {ref} seen from {other}?", "Would you say {ref} is {pair} {other}?",
+        "Which is true, is {ref} {pair} {other}?",
+    ),
+    "most_colour": (
+        "What colour is the {most} {noun}?", "What is the colour of the {most} {noun}?",
+        "Which colour does the {most} {noun} have?", "Name the colour of the {most} {noun}.",
+        "Tell me the colour of the {most} {noun}.", "The {most} {noun}: what colour is it?",
+        "The {most} {noun} has which colour?", "Say the colour of the {most} {noun}.",
+    ),
+    "most_shape": (
+        "What shape is the {most} object?", "What is the shape of the {most} thing?",
+        "Which shape does the {most} object have?", "Name the shape of the {most} thing.",
+        "Tell me the shape of the {most} object.", "The {most} object: what shape is it?",
+        "The {most} thing has which shape?", "Say the shape of the {most} thing.",
+    ),
+    "most_name": (
+        "Which {noun} is the {most}?", "What is the {most} {noun}?", "Name the {most} {noun}.",
+        "Which one is the {most}?", "Which of the {nouns} is the {most}?",
+        "Tell me which {noun} is the {most}.", "What is the {most} {noun} in the picture?",
+        "Find the {most} {noun}. What is it?",
+    ),
+    "background": (
+        "What colour is the background?", "What is the colour of the background?",
+        "Which colour is the background?", "What is the background?", "What is the background colour?",
+        "Name the colour of the background.", "Tell me the background colour.",
+        "What colour is behind the objects?", "The background colour?",
+        "What's the colour of the background?", "Describe the background.",
+        "Which colour does the background have?", "Say the colour of the background.",
+        "What colour does the background have?", "What is the background of the picture?",
+    ),
+    "read": (
+        "What does {ref} say?", "Read {ref}.", "What is written there?", "What is written in the picture?",
+        "What text is in the picture?", "Read the text in the picture.",
+        "Which letters or digits do you see?", "What can you read?", "What do you read in the picture?",
+        "Can you read {ref}?", "Tell me what {ref} says.", "What text do you see?", "Please read {ref}.",
+        "What characters are shown?", "Read out {ref}.",
+    ),
+    "box": (
+        "Give the bounding box of {ref}.", "Where exactly is {ref}?", "What is the bounding box of {ref}?",
+        "Give the box of {ref}.", "Locate {ref}.", "Find the bounding box of {ref}.", "Box of {ref}?",
+        "Draw a box around {ref}.", "Mark {ref} with a box.", "Show the bounding box of {ref} as JSON.",
+        "Locate {ref} and give its box.", "Detect {ref}.", "Output the bounding box of {ref} in JSON.",
+        "Give the box coordinates of {ref}.", "Put a box on {ref}.",
+    ),
+    "point": (
+        "Point at {ref}.", "Point to {ref}.", "Give the centre of {ref}.", "Give a point on {ref}.",
+        "What are the coordinates of {ref}?", "Show me the centre of {ref}.", "At which point is {ref}?",
+        "Give the point of {ref} as JSON.", "Click on {ref}.", "Output the centre of {ref} in JSON.",
+        "Mark {ref} with a point.", "Give the coordinates of {ref}.", "Where is the middle of {ref}?",
+        "Point out {ref}.", "Put a point on {ref}.",
+    ),
+    "describe": (
+        "Describe the picture.", "What do you see?", "What is in the picture?", "Describe the image.",
+        "Describe this picture.", "What does the picture show?", "Tell me what you see.",
+        "Describe what you see.", "What is in the image?", "Caption the picture.",
+        "What is shown in the picture?", "Tell me about the picture.", "What can you see in the picture?",
+        "Say what is in the picture.", "What does the image show?", "Please describe everything you see.",
+        "Give a description of the picture.",
+    ),
+    "video_direction": (
+        "Which way does {ref} move?", "In which direction does {ref} move?", "Where does {ref} move to?",
+        "Which direction does {ref} go?", "Which way does {ref} go?", "Which way is {ref} moving?",
+        "What direction does {ref} move in?", "Tell me the direction in which {ref} moves.",
+        "Name the direction of {ref}.", "Where is {ref} going?", "Does {ref} move left, right, up or down?",
+        "{ref}: which way does it move?", "Say which way {ref} moves.", "Which way did {ref} go?",
+        "In what direction does {ref} travel?",
+    ),
+    "video_which": (
+        "Which {noun} moves?", "What moves?", "Which {noun} is moving?", "What is moving?",
+        "What moves in the video?", "Which {noun} moves in the video?", "Name the {noun} that moves.",
+        "Tell me which {noun} moves.", "Which {noun} changes its place?",
+        "Find the moving {noun}. What is it?", "Which one moves?", "Say which {noun} moves.",
+        "What is the moving {noun}?", "Which {noun} does not stay still?", "Who moves?",
+    ),
+    "video_moves": (
+        "Does {ref} move?", "Is {ref} moving?", "Does {ref} move in the video?",
+        "Does {ref} change its place?", "Tell me if {ref} moves.", "Is {ref} in motion?",
+        "Do you see {ref} move?", "Is it true that {ref} moves?", "Say yes or no: does {ref} move?",
+        "Does {ref} go anywhere?", "Did {ref} move?", "Can you see {ref} moving?",
+        "Is {ref} going anywhere?", "{ref}: does it move?", "Would you say {ref} moves?",
+    ),
+    "appears": (
+        "Which {noun} appears?", "What appears?", "What appears in the video?",
+        "Which {noun} appears in the video?", "What comes into view?", "Which {noun} shows up?",
+        "What shows up?", "Name the {noun} that appears.", "Tell me what appears.",
+        "Which {noun} is there only later?", "Say what appears.", "What new {noun} comes?",
+        "Which {noun} is new?", "Which one appears?", "Which {noun} was not there at the start?",
+    ),
+    "disappears": (
+        "Which {noun} disappears?", "What disappears?", "What disappears in the video?",
+        "Which {noun} disappears in the video?", "Which {noun} goes away?", "Which {noun} vanishes?",
+        "What vanishes?", "Name the {noun} that disappears.", "Tell me what disappears.",
+        "Say what disappears.", "Which {noun} is gone at the end?", "What is gone at the end?",
+        "Which one disappears?", "Which {noun} is missing at the end?",
+        "Which {noun} was there only at the start?",
+    ),
+    "video_first": (
+        "What happens first?", "What happens first in the video?", "Which change comes first?",
+        "What is the first thing to happen?", "Tell me what happens first.", "What comes first?",
+        "What is the first change?", "Say what happens first.", "Name the first change.",
+        "What changes first?", "Which change do you see first?", "What do you see happen first?",
+        "What happens at first?", "What is the first event?", "What is the earliest change?",
+    ),
+    "video_count": (
+        "How many {nouns} move?", "How many {nouns} are moving?", "How many {nouns} move in the video?",
+        "Count the moving {nouns}.", "How many moving {nouns} are there?",
+        "How many {nouns} change their place?", "Tell me how many {nouns} move.",
+        "Say how many {nouns} move.", "What is the number of moving {nouns}?",
+        "How many {nouns} do not stay still?", "Count the {nouns} that move.",
+        "How many {nouns} do you see moving?", "Number of moving {nouns}?", "How many of the {nouns} move?",
+        "How many {nouns} are in motion?",
+    ),
+    "video_describe": (
+        "Describe the video.", "What happens in the video?", "What happens?", "Describe what happens.",
+        "What do you see in the video?", "Tell me what happens.", "Describe this video.",
+        "Describe the clip.", "What does the video show?", "Tell me about the video.",
+        "Say what happens in the video.", "What is going on?", "What goes on in the video?",
+        "Caption the video.", "Give a description of the video.",
+    ),
+    "compare_count": (
+        "Which picture has more {nouns}?", "Which of the two pictures has more {nouns}?",
+        "Where are more {nouns}, in the first or the second picture?",
+        "Does the first or the second picture have more {nouns}?",
+        "Compare the pictures: which has more {nouns}?", "In which picture are there more {nouns}?",
+        "Which image shows more {nouns}?", "Which one has more {nouns}, the first or the second?",
+    ),
+    "compare_colour": (
+        "Are the two {nouns} the same colour?", "Do both pictures show the same colour of {noun}?",
+        "Is the {noun} in the first picture the same colour as the one in the second?",
+        "Do the {nouns} in the two pictures have the same colour?", "Same colour in both pictures?",
+        "Is the colour of the {noun} the same in both pictures?",
+        "Are the {nouns} in both pictures of one colour?",
+        "Compare the pictures: do the {nouns} have the same colour?",
+    ),
+    "compare_shape": (
+        "Are the two things the same shape?", "Do both pictures show the same shape?",
+        "Is the thing in the first picture the same shape as the one in the second?",
+        "Do the objects in the two pictures have the same shape?", "Same shape in both pictures?",
+        "Is the shape of the object the same in both pictures?", "Do both objects have the same shape?",
+        "Compare the pictures: do the objects have the same shape?",
+    ),
+    "compare_exists": (
+        "Which picture has {a}?", "In which picture is there {a}?", "Which of the two pictures shows {a}?",
+        "Is there {a} in the first or the second picture?",
+        "Where is there {a}, in the first or the second picture?", "Which picture shows {a}?",
+        "Which image has {a}?", "In which image do you see {a}?",
+    ),
+    "compare_colour_in": (
+        "What colour is {ref} in the {nth} picture?", "In the {nth} picture, what colour is {ref}?",
+        "Which colour is {ref} in the {nth} picture?", "Tell me the colour of {ref} in the {nth} picture.",
+        "Look at the {nth} picture: what colour is {ref}?", "Name the colour of {ref} in the {nth} picture.",
+    ),
+    "compare_count_in": (
+        "How many {nouns} are in the {nth} picture?", "How many {nouns} are there in the {nth} picture?",
+        "In the {nth} picture, how many {nouns} are there?", "Count the {nouns} in the {nth} picture.",
+        "How many {nouns} does the {nth} picture show?",
+        "Look at the {nth} picture: how many {nouns} are there?",
+    ),
+    "follow_colour": (
+        "And its colour?", "What colour is it?", "And what colour is it?", "Which colour is it?",
+        "What is its colour?", "What about its colour?", "Its colour?", "And the colour?",
+    ),
+    "follow_shape": (
+        "And its shape?", "What shape is it?", "And what shape is it?", "Which shape is it?",
+        "What is its shape?", "What about its shape?", "Its shape?", "And the shape?",
+    ),
+    "follow_size": (
+        "How big is it?", "And its size?", "And how big is it?", "What size is it?", "What is its size?",
+        "Is it small, medium or large?", "What about its size?", "And the size?",
+    ),
+    "follow_pattern": (
+        "What pattern does it have?", "And its pattern?", "What is its pattern?", "And the pattern?",
+        "Which pattern does it have?", "What about its pattern?", "Its pattern?",
+    ),
+    "follow_where": (
+        "Where is it?", "And where is it?", "Where is it in the picture?", "And its position?",
+        "Where can I find it?", "What is its position?", "Where does it lie?",
+    ),
+    "follow_box": (
+        "Where exactly is it?", "Give its bounding box.", "And its bounding box?",
+        "What is its bounding box?", "Draw a box around it.", "Give the box of it.",
+    ),
+    "follow_direction": (
+        "Which way does it move?", "And which way does it move?", "In which direction does it go?",
+        "Which way?", "And its direction?", "Where does it go?",
+    ),
+    "follow_exists": (
+        "And {a}?", "What about {a}?", "How about {a}?", "Is there {a} too?", "And is there {a}?",
+    ),
+    "follow_count_of": (
+        "And {things}?", "And how many {things}?", "What about {things}?", "How about {things}?",
+        "How many {things}, then?",
+    ),
+}

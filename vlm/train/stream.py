@@ -1,0 +1,197 @@
+"""An endless stream of batches: scenes drawn, questioned and packed, from easy to full.
+
+Every batch is made from its own seed alone, so a resumed run continues exactly and processes never
+share a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from vlm.config import PixelConfig
+from vlm.inputs.patches import to_patches
+from vlm.records import Frames, Patches
+from vlm.train import questions, scenes
+from vlm.train.pack import Batch, Packer, Sample, Segment, Turn
+
+# (rows, columns) of merged cells, and how often: the shapes that the embedded model's limits allow.
+PICTURE_GRIDS = {(6, 6): 8, (5, 5): 4, (5, 6): 2, (6, 5): 2, (4, 7): 1, (7, 4): 1, (5, 7): 1, (7, 5): 1, (4, 8): 1}
+CLIP_GRIDS = {(4, 4): 4, (4, 5): 2, (5, 4): 1}
+CELL_PIXELS = 32
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """What a batch is drawn from at some point of the run."""
+
+    scene: dict
+    clips: float = 0.0  # share of batches that are clips
+    dialogues: float = 0.0  # share of segments
+    zh: float = 0.0
+    kinds: tuple[str, ...] = questions.IMAGE_KINDS
+    clip_kinds: tuple[str, ...] = questions.VIDEO_KINDS
+    split: str = "train"
+    small_talk: float = 0.03
+
+
+PLAIN_KINDS = ("colour", "shape", "count", "count_of", "exists", "size", "where", "describe", "background")
+CLIP_KINDS = ("video_direction", "video_which", "colour", "shape")
+
+
+def difficulty(progress: float) -> Difficulty:
+    """The curriculum: one plain thing, then up to three, then patterns and rotation, then clips."""
+    if progress < 0.06:
+        return Difficulty(dict(scenes.LEVELS[0]), kinds=PLAIN_KINDS, small_talk=0.01)
+    if progress < 0.25:
+        return Difficulty(dict(scenes.LEVELS[1]), kinds=PLAIN_KINDS)
+    if progress < 0.45:
+        return Difficulty({"count": (0, 3)}, 0.15, 0.1, kinds=PLAIN_KINDS, clip_kinds=CLIP_KINDS)
+    kinds = (*PLAIN_KINDS, "pattern", "relation", "largest", "leftmost")
+    return Difficulty({"count": (0, 3)}, 0.2, 0.15, kinds=kinds, clip_kinds=CLIP_KINDS)
+
+
+class Stream:
+    """Makes batch number ``n`` of a run."""
+
+    def __init__(self, packer: Packer, pixels: PixelConfig, *, batch: int, segments: int, seed: int):
+        self.packer, self.pixels = packer, pixels
+        self.batch, self.segments, self.seed = batch, segments, seed
+
+    def make(self, number: int, level: Difficulty) -> Batch:
+        rng = Random(f"{self.seed}/{number}")
+        if rng.random() < level.clips:
+            return self.packer.pack(self._clips(rng, level))
+        return self.packer.pack(self._pictures(rng, level))
+
+    def _pictures(self, rng: Random, level: Difficulty) -> list[Sample]:
+        rows, columns = _pick(rng, PICTURE_GRIDS)
+        size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS}
+        return [self._picture(rng, level, size) for _ in range(self.batch)]
+
+    def _picture(self, rng: Random, level: Difficulty, size: dict) -> Sample:
+        scene = scenes.random_scene(rng, **size, **level.scene)
+        image, owner = scenes.draw(scene)
+        patches = to_patches(_frames("image", image[None]), self.pixels)
+        cells = cell_truth(owner[None], [scene.things], patches)
+        ask = _asker(lambda: questions.ask(scene, rng, level.kinds, level.split, level.zh))
+        return Sample(patches, self._segments(rng, level, scene, ask, self.segments), cells)
+
+    def _clips(self, rng: Random, level: Difficulty) -> list[Sample]:
+        rows, columns = _pick(rng, CLIP_GRIDS)
+        frames, fps = rng.choice((4, 6, 8)), rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
+        size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS, "frames": (frames, frames)}
+        # A clip has several times the tokens of a picture: fewer fit into the same time.
+        return [self._clip(rng, level, size, fps) for _ in range(max(1, self.batch // 3))]
+
+    def _clip(self, rng: Random, level: Difficulty, size: dict, fps: float) -> Sample:
+        options = {name: value for name, value in level.scene.items() if name != "count"}
+        clip = scenes.random_clip(rng, **size, count=(1, 3), **options)
+        images, owners = scenes.draw_clip(clip)
+        times = tuple(index / fps for index in range(len(images)))
+        patches = to_patches(_frames("video", images, times), self.pixels)
+        step = patches.temporal_patch_size
+        things = [_things(clip, frame) for frame in range(0, len(images), step)]
+        cells = cell_truth(owners[::step], things, patches)
+        ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
+        return Sample(patches, self._segments(rng, level, clip, ask, self.segments), cells)
+
+    def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:
+        made = []
+        for _ in range(count):
+            draw = rng.random()
+            if draw < level.small_talk:
+                question = questions.smalltalk(rng, split=level.split)
+                made.append(Segment((_turn(question),), blind=rng.random() < 0.5))
+            elif draw < level.small_talk + level.dialogues:
+                made += _dialogue(truth, rng, level)
+            elif question := ask():
+                made.append(Segment((_turn(question),)))
+        return tuple(made)
+
+
+def cell_truth(owners: np.ndarray, things: list, patches: Patches) -> dict[str, np.ndarray]:
+    """What covers each merged cell, for the auxiliary losses; all (V,).
+
+    Args:
+        owners: (t, H, W) index of the visible thing at each pixel, -1 for the background.
+        things: one sequence of things a temporal patch, indexed by owner.
+
+    Returns:
+        ``shape``, ``colour``, ``size``, ``pattern`` class indexes (-1: background) and ``x``, ``y``, the
+        owner's centre in 0 … 1.
+    """
+    t, rows, columns = patches.cells_thw
+    cut = owners.reshape(t, rows, owners.shape[1] // rows, columns, owners.shape[2] // columns)
+    cut = cut.transpose(0, 1, 3, 2, 4).reshape(t * rows * columns, -1)
+    most = max((len(row) for row in things), default=0)
+    if most == 0:
+        return _looks([None] * len(cut))
+    share = np.stack([(cut == index).mean(1) for index in range(most)])  # (things, V)
+    owner = np.where(share.max(0) > 0.12, share.argmax(0), -1)
+    per_frame = rows * columns
+    return _looks([things[i // per_frame][own] if own >= 0 else None for i, own in enumerate(owner.tolist())])
+
+
+_CLASSES = {
+    "shape": {name: index for index, name in enumerate((*scenes.SHAPES, "text"))},
+    "colour": {name: index for index, name in enumerate(scenes.COLOURS)},
+    "size": {name: index for index, name in enumerate(scenes.SIZES)},
+    "pattern": {name: index for index, name in enumerate(scenes.PATTERNS)},
+}
+CELL_CLASSES = {name: len(classes) for name, classes in _CLASSES.items()}
+
+
+def _looks(owners: list) -> dict[str, np.ndarray]:
+    truth = {
+        name: np.array([classes[getattr(own, name)] if own else -1 for own in owners])
+        for name, classes in _CLASSES.items()
+    }
+    truth["x"] = np.array([own.x if own else 0.0 for own in owners], np.float32)
+    truth["y"] = np.array([own.y if own else 0.0 for own in owners], np.float32)
+    return truth
+
+
+def _things(clip: scenes.Clip, frame: int) -> list:
+    """Things of one frame, indexed as the owners are; absent ones keep their starting look."""
+    now = list(clip.scene.things)
+    for index, thing in scenes.things_at(clip, frame):
+        now[index] = thing
+    return now
+
+
+def _frames(kind: str, pixels: np.ndarray, times: tuple[float, ...] = ()) -> Frames:
+    return Frames(kind, "scene", pixels, pixels.shape[2], pixels.shape[1], "", times)
+
+
+def _pick(rng: Random, weights: dict):
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _turn(question: questions.Question) -> Turn:
+    return Turn(question.kind, question.text, question.answer)
+
+
+def _dialogue(truth, rng: Random, level: Difficulty) -> list[Segment]:
+    turns = tuple(
+        Turn("follow_up" if question.needs_context else question.kind, question.text, question.answer)
+        for question in questions.dialogue(truth, rng, split=level.split)
+    )
+    return [Segment(turns)] if turns else []
+
+
+def _asker(ask):
+    """Ask, never the same question twice about one picture."""
+    seen = set()
+
+    def fresh():
+        for _ in range(4):
+            question = ask()
+            if question and question.text.lower() not in seen:
+                seen.add(question.text.lower())
+                return question
+        return None
+
+    return fresh
