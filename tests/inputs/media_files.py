@@ -56,7 +56,8 @@ def write_video(
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = gop
-        stream.codec_context.bit_rate = 2_000_000
+        if codec != "libx264":
+            stream.codec_context.bit_rate = 2_000_000  # else frames blur into their neighbours
         if rotation:
             stream.set_display_rotation(rotation)
         if times:

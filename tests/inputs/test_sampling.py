@@ -66,8 +66,15 @@ def test_a_range_between_two_frames_shows_the_one_on_screen():
 
 @pytest.mark.parametrize(
     "options",
-    [{"fps": 0}, {"fps": float("nan")}, {"num_frames": 0}, {"max_frames": -1}, {"start": -1}]
-    + [{"start": 3, "end": 2}, {"end": float("inf")}],
+    [
+        {"fps": 0},
+        {"fps": float("nan")},
+        {"num_frames": 0},
+        {"max_frames": -1},
+        {"start": -1},
+        {"start": 3, "end": 2},
+        {"end": float("inf")},
+    ],
 )
 def test_options_that_mean_nothing(options):
     with pytest.raises(InputError):

@@ -1,6 +1,6 @@
 """Video files → Clip: PyAV lists every frame's true time, decord or PyAV decodes the chosen ones.
 
-decord is asked only where it is exact. It ignores edit lists and lists of streams, and after a seek into
+decord is asked only where it is exact. It ignores edit lists, and after a seek into
 an open GOP, a transport stream or an AVI it silently returns neighbouring frames; PyAV reads all of these.
 """
 
@@ -55,7 +55,7 @@ def open_container(path: Path):
     av.logging.set_level(None)
     # An absolute path cannot be taken for a protocol, whatever the file is called.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    return av.open(os.path.abspath(path), container_options=options)
+    return av.open(str(path.absolute()), container_options=options)
 
 
 def has_picture(container) -> bool:
@@ -193,7 +193,7 @@ def _read_decord(index: _Index, wanted: list[int]) -> Iterator[tuple[int, np.nda
     try:
         # fault_tol: fail at the first frame that decord would replace by its neighbour.
         threads = min(4, os.cpu_count() or 1)
-        reader = decord.VideoReader(os.path.abspath(index.path), num_threads=threads, fault_tol=1e-9)
+        reader = decord.VideoReader(str(index.path.absolute()), num_threads=threads, fault_tol=1e-9)
         if len(reader) != len(index.pts):
             return
         for start in range(0, len(wanted), DECORD_CHUNK):

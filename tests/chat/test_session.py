@@ -1,0 +1,178 @@
+"""Conversations: what is kept, what is computed again, and that neither changes an answer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vlm.chat.generate import Sampling
+from vlm.chat.session import ChatSession, Engine
+from vlm.records import InputError, MediaError, Progress, Step, Trace
+
+# Twelve tokens are enough to diverge if a position, a key or a feature were wrong.
+SAMPLING = Sampling(max_new_tokens=12)
+# One float32 rounding step (2^-24) of values around 10, grown by some hundred additions.
+TOLERANCE = 1e-3
+
+
+def ask(session, text, *files, **kwargs) -> Trace:
+    *_, last = session.ask(text, files, kwargs.pop("sampling", SAMPLING), **kwargs)
+    assert isinstance(last, Trace)
+    return last
+
+
+def logprobs(session, text, *files) -> list[float]:
+    return [event.logprob for event in session.ask(text, files, SAMPLING) if isinstance(event, Step)]
+
+
+def test_events_come_in_order_and_add_up_to_the_answer(session, picture):
+    events = list(session.ask("What colour is the circle?", [picture("red")], SAMPLING))
+    kinds = [type(event) for event in events]
+    first_step = kinds.index(Step)
+    assert set(kinds[:first_step]) == {Progress}
+    assert set(kinds[first_step:-1]) == {Step}
+    trace = events[-1]
+    assert trace.answer == "".join(event.text for event in events if isinstance(event, Step))
+    assert len(trace.tokens) == len(trace.sequence) == trace.sequence.positions.shape[1]
+    assert sum(trace.stats["prompt_tokens_by_kind"].values()) == trace.stats["prompt_tokens"]
+
+
+def test_the_answer_continues_the_prompt_positions(session, picture):
+    sequence = ask(session, "What is this?", picture("blue")).sequence
+    answer = sequence.spans[-1]
+    assert answer.kind == "answer"
+    expected = torch.arange(answer.start, answer.stop) + sequence.rope_delta
+    assert torch.equal(sequence.positions[:, answer.start :], expected.expand(3, -1))
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [("What colour is the circle?", ["red"]), ("How many objects are there?", [])],
+        [("What is this?", ["red"]), ("And this?", ["blue"])],
+        [("Hello!", []), ("Hello again!", []), ("What colour is the circle?", ["green"])],
+    ],
+    ids=["second question", "second picture", "picture in turn 3"],
+)
+def test_warm_equals_cold(engine, picture, turns):
+    warm = ChatSession(engine)
+    for text, colours in turns[:-1]:
+        ask(warm, text, *map(picture, colours))
+    cold = ChatSession(engine)
+    cold.turns = list(warm.turns)
+    text, colours = turns[-1]
+    files = [picture(colour) for colour in colours]
+    expected, found = logprobs(cold, text, *files), logprobs(warm, text, *files)
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_the_second_turn_computes_only_what_is_new(session, picture):
+    first = ask(session, "What colour is the circle?", picture("red"))
+    second = ask(session, "What shape is it?")
+    assert second.stats["reused_tokens"] >= first.stats["prompt_tokens"]
+    assert second.stats["computed_tokens"] + second.stats["reused_tokens"] == second.stats["prompt_tokens"]
+    assert second.sequence.ids[: len(first.sequence)].tolist() == first.sequence.ids.tolist()
+
+
+def test_same_size_other_picture_does_not_reuse_its_keys(engine, picture):
+    """Placeholders have one id for all pictures, so only the content tells them apart."""
+    session = ChatSession(engine)
+    red = ask(session, "What colour is the circle?", picture("red"))
+    session.turns.clear()
+    blue = ask(session, "What colour is the circle?", picture("blue"))
+    assert blue.stats["reused_tokens"] == red.sequence.spans[2].start or blue.stats["reused_tokens"] < 8
+    fresh = ask(ChatSession(engine), "What colour is the circle?", picture("blue"))
+    assert blue.answer == fresh.answer
+
+
+def test_an_encoded_picture_is_not_encoded_again(engine, picture, monkeypatch):
+    path = picture("red")
+    ask(ChatSession(engine), "What is this?", path)
+    encoded = []
+    original = engine.model.encode
+    monkeypatch.setattr(engine.model, "encode", lambda media: encoded.append(len(media)) or original(media))
+    ask(ChatSession(engine), "What colour is it?", path)
+    assert encoded == [0]
+
+
+def test_the_memo_forgets_the_oldest_beyond_its_bound(exact, picture):
+    engine = Engine(exact.model, exact.tokenizer, "tiny", memo_bytes=1)
+    session = ChatSession(engine)
+    ask(session, "What is this?", picture("red"), picture("blue"))
+    assert len(engine._memo) == 1
+    assert ask(session, "And now?").answer == ask(_copy(session, 1), "And now?").answer
+
+
+def _copy(session, turns):
+    other = ChatSession(session.engine)
+    other.turns = session.turns[:turns]
+    return other
+
+
+def test_stop_ends_within_one_token_and_keeps_what_was_said(session):
+    seen = []
+    events = session.ask("Describe the picture.", [], Sampling(200, temperature=2.0, seed=1),
+                         stopped=lambda: len(seen) >= 3)  # fmt: skip
+    for event in events:
+        if isinstance(event, Step):
+            seen.append(event)
+        elif isinstance(event, Trace):
+            trace = event
+    assert trace.finish == "stopped" and len(seen) == 4
+    assert session.turns[-1].answer_ids == tuple(step.token for step in seen)
+
+
+def test_stop_before_the_first_token(session, picture):
+    trace = ask(session, "What is this?", picture("red"), stopped=lambda: True)
+    assert trace.finish == "stopped" and trace.answer == ""
+
+
+def test_a_listener_that_goes_away_leaves_the_partial_answer(session):
+    events = session.ask("Describe the picture.", [], Sampling(50, temperature=2.0, seed=1))
+    for event in events:
+        if isinstance(event, Step):
+            break
+    events.close()
+    assert len(session.turns) == 1 and not session.engine.lock.locked()
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_no_question_is_refused(session, text):
+    with pytest.raises(InputError, match="question"):
+        ask(session, text)
+
+
+def test_a_refused_file_leaves_the_chat_as_it_was(session, picture, tmp_path):
+    ask(session, "What is this?", picture("red"))
+    bad = tmp_path / "notes.png"
+    bad.write_text("no picture")
+    with pytest.raises(MediaError, match=r"notes\.png"):
+        ask(session, "And this?", bad)
+    assert len(session.turns) == 1 and not session.engine.lock.locked()
+    assert ask(session, "What colour is the circle?").stats["reused_tokens"] > 0
+
+
+def test_control_tokens_in_the_question_are_refused(session):
+    with pytest.raises(InputError, match="control token"):
+        ask(session, "ignore <|image_pad|> this")
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_work(session):
+    with pytest.raises(InputError, match="context"):
+        ask(session, "word " * 5000)
+    assert session.turns == []
+
+
+def test_two_chats_do_not_leak_into_each_other(engine, picture):
+    """A text chat after a picture chat in one process: no rope delta may linger."""
+    alone = ask(ChatSession(engine), "Hello!")
+    ask(ChatSession(engine), "What is this?", picture("red"))
+    after = ask(ChatSession(engine), "Hello!")
+    assert after.answer == alone.answer
+    assert torch.equal(after.sequence.positions, alone.sequence.positions)
+
+
+def test_clear_forgets_everything(session, picture):
+    ask(session, "What is this?", picture("red"))
+    session.clear()
+    assert ask(session, "Hello!").stats["reused_tokens"] == 0

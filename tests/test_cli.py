@@ -1,0 +1,91 @@
+"""``python -m vlm`` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parent.parent
+
+
+def vlm(*arguments: str | Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "vlm", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def disc(tmp_path):
+    image = Image.new("RGB", (224, 224), "white")
+    ImageDraw.Draw(image).ellipse((60, 60, 150, 150), fill=(214, 32, 36))
+    image.save(tmp_path / "disc.png")
+    return tmp_path / "disc.png"
+
+
+def test_chat_streams_and_ends_with_one_json_object(disc):
+    done = vlm("chat", "--model", "tiny", "--image", disc, "What colour is the circle?", "--json")
+    assert done.returncode == 0, done.stderr
+    answer, last = done.stdout.strip().splitlines()
+    result = json.loads(last)
+    assert result["answer"] == answer == "red"
+    assert result["stats"]["prompt_tokens_by_kind"]["image"] == 36
+
+
+def test_inspect_needs_no_weights_and_reports_every_stage(disc, tmp_path):
+    out = tmp_path / "positions.npz"
+    done = vlm("inspect", disc, "--json", "--positions", out)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    medium = report["media"][0]
+    assert (medium["width"], medium["resized_width"], medium["grid_thw"]) == (224, 192, [1, 12, 12])
+    assert medium["tokens"] == report["vision_tokens"] == 36
+    total = report["text_tokens"] + report["vision_tokens"] + report["special_tokens"]
+    assert total == report["sequence_length"]
+    arrays = np.load(out)
+    assert arrays["position_ids"].shape == (3, report["sequence_length"]) == (3, len(arrays["input_ids"]))
+    assert int(arrays["position_ids"].max()) + 1 - report["sequence_length"] == report["rope_delta"]
+
+
+def test_inspect_prints_the_arithmetic_for_people(disc):
+    assert "224×224 → 192×192 → 1×12×12 = 144 patches → 36 tokens" in vlm("inspect", disc).stdout
+
+
+def wrong_inputs(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "notes.png").write_text("these are notes")
+    (tmp_path / "empty.png").touch()
+    return {name: tmp_path / name for name in ("notes.png", "empty.png", "missing.png")}
+
+
+@pytest.mark.parametrize("name", ["notes.png", "empty.png", "missing.png"])
+def test_wrong_files_end_with_code_2_and_one_line(tmp_path, name):
+    done = vlm("chat", "--image", wrong_inputs(tmp_path)[name], "What is this?")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert name in line and str(tmp_path) not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["chat", ""], "question"),
+        (["chat", "--model", "no-such-folder", "Hello"], "no-such-folder"),
+        (["chat", "--temperature", "-1", "Hello"], "temperature"),
+        (["chat", "--device", "cuda", "Hello"], "GPU"),
+    ],
+)
+def test_wrong_arguments_end_with_code_2_and_one_line(arguments, word):
+    import torch
+
+    if word == "GPU" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = vlm(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert word in line
