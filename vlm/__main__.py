@@ -16,7 +16,8 @@ from vlm.records import InputError, Progress, Step, Trace
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
-Model = Annotated[str, typer.Option(help="'tiny' or a checkpoint folder")]
+Model = Annotated[str, typer.Option(help="'tiny', a checkpoint folder or a hub id")]
+ConfigModel = Annotated[str, typer.Option("--model", help="the same, or a preset (see: models)")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
@@ -32,6 +33,8 @@ def chat(
     top_p: float = 1.0,
     seed: int | None = None,
     device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32")] = "auto",
+    attention: Annotated[str, typer.Option(help="auto, flash, sdpa or eager")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Ask one question; the answer streams. With --json the last line is {"answer": …, "stats": {…}}."""
@@ -40,7 +43,7 @@ def chat(
     from vlm.families.checkpoint import open_checkpoint
 
     sampling = Sampling(max_new_tokens, temperature, None, top_p, seed)
-    checkpoint = open_checkpoint(model, device=device)
+    checkpoint = open_checkpoint(model, device=device, dtype=dtype, attention=attention)
     session = ChatSession(Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name))
     for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling):
         if isinstance(event, Step):
@@ -56,13 +59,15 @@ def chat(
 @app.command()
 def inspect(
     media: list[Path],
-    model: Model = "tiny",
+    model: ConfigModel = "tiny",
     prompt: Annotated[str, typer.Option(help="text that follows the media")] = "Describe this.",
     fps: float | None = None,
     max_frames: int | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
-    positions: Annotated[Path | None, typer.Option(help="write input_ids and position_ids to this .npz")] = None,
+    positions: Annotated[
+        Path | None, typer.Option(help="write input_ids and position_ids to this .npz")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a model would make of files: sizes, patches, tokens, positions. Needs no weights."""
@@ -89,15 +94,59 @@ def _table(report: dict) -> str:
             f"{medium['resized_width']}×{medium['resized_height']} → {t}×{h}×{w} = {medium['patches']} patches "
             f"→ {medium['tokens']} tokens"
         )
-    totals = ("vision_tokens", "text_tokens", "special_tokens", "sequence_length", "context_length", "rope_delta")
+    totals = (
+        "vision_tokens",
+        "text_tokens",
+        "special_tokens",
+        "sequence_length",
+        "context_length",
+        "rope_delta",
+    )
     lines += [f"{name.replace('_', ' ')}: {report[name]}" for name in totals if report[name] is not None]
     return "\n".join([*lines, *report.get("notes", ())])
 
 
 @app.command()
+def tree(
+    model: Annotated[str, typer.Argument(help="tiny, a folder, a hub id or a preset")],
+    as_json: AsJson = False,
+) -> None:
+    """The module tree with shapes and parameter counts, at full size, without its memory."""
+    from vlm.families.checkpoint import meta_model
+    from vlm.report import tree_lines
+
+    built, shapes = meta_model(model)
+    if as_json:
+        parameters = sum(parameter.numel() for parameter in built.parameters())
+        typer.echo(json.dumps({"parameters": parameters, "tensors": shapes}))
+    else:
+        typer.echo("\n".join(tree_lines(built)))
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """The models known by name: parameters, context, memory of the weights in bfloat16 and 4 bits."""
+    from vlm.families.checkpoint import meta_model
+    from vlm.families.naming import presets
+    from vlm.report import model_row
+
+    rows = [model_row(name, meta_model(name)[0]) for name in ("tiny", *presets())]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['name']:<22}{row['parameters'] / 1e9:8.3f} B {row['context_length']:>8,} tokens"
+            f"{row['bf16_bytes'] / 2**30:8.2f} GiB bf16{row['nf4_bytes'] / 2**30:8.2f} GiB 4-bit"
+        )
+
+
+@app.command()
 def train(
     out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
-    init: Annotated[Path | None, typer.Option(help="checkpoint folder to start from; default: from nothing")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="checkpoint folder to start from; default: from nothing")
+    ] = None,
     steps: int = 3_000,
     batch: Annotated[int, typer.Option(help="pictures a step and process")] = 32,
     segments: Annotated[int, typer.Option(help="questions a picture")] = 8,

@@ -1,4 +1,4 @@
-"""What a model would make of some files, before any weights are loaded."""
+"""What can be said before any weights are loaded: of files, and of the model itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from vlm.config import ModelConfig
 from vlm.inputs.media import MediaOptions, read_media
 from vlm.inputs.patches import to_patches
 from vlm.inputs.sequence import build_sequence
 from vlm.inputs.tokenizer import Tokenizer
+from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError, Patches, Sequence
 
 
@@ -85,3 +87,36 @@ def write_positions(sequence: Sequence | None, path: Path) -> None:
     if sequence is None:
         raise InputError("positions need the model's tokenizer: give a folder that holds one")
     np.savez_compressed(path, input_ids=sequence.ids.numpy(), position_ids=sequence.positions.numpy())
+
+
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a weight, its block's 8-bit scale and the scale's own (QLoRA, §3)
+
+
+def model_row(name: str, model: VisionLanguageModel) -> dict:
+    """One line of ``python -m vlm models``; sizes in bytes.
+
+    In 4 bits only the decoder's linear layers shrink; tower, connector, embeddings and head stay bfloat16.
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    linear = sum(p.numel() for n, p in model.decoder.layers.named_parameters() if p.dim() >= 2)
+    return {
+        "name": name,
+        "family": model.config.family,
+        "parameters": parameters,
+        "context_length": model.config.decoder.context_length,
+        "bf16_bytes": 2 * parameters,
+        "nf4_bytes": round(2 * (parameters - linear) + linear * NF4_BITS / 8),
+    }
+
+
+def tree_lines(module: nn.Module, name: str = "model", depth: int = 0) -> list[str]:
+    """The module tree, a line each: name, class, parameters, own shapes; like layers are folded."""
+    count = sum(parameter.numel() for parameter in module.parameters())
+    own = ", ".join(f"{key} {tuple(p.shape)}" for key, p in module.named_parameters(recurse=False))
+    lines = [f"{'  ' * depth}{name}: {type(module).__name__} {count:,}{'  ' + own if own else ''}"]
+    children = list(module.named_children())
+    if isinstance(module, nn.ModuleList) and len(children) > 1:
+        children = [(f"0 … {len(children) - 1}, each", children[0][1])]
+    for key, child in children:
+        lines += tree_lines(child, key, depth + 1)
+    return lines

@@ -121,8 +121,12 @@ class ChatSession:
         media = []
         for number, file in enumerate(files):
             yield Progress("media", f"opening {Path(file).name}", number, len(files))
-            media.append(to_patches(read_media(file, self.engine.config.pixels, options or MediaOptions()),
-                                    self.engine.config.pixels))
+            media.append(
+                to_patches(
+                    read_media(file, self.engine.config.pixels, options or MediaOptions()),
+                    self.engine.config.pixels,
+                )
+            )
         sequence = self._sequence(text, tuple(media))
         self._check_context(sequence)
         while not self.engine.lock.acquire(timeout=0.1):
@@ -211,7 +215,10 @@ def _question(text: str, media: Items[Patches]) -> dict:
 
 
 def _messages(turn: Turn) -> list[dict]:
-    return [_question(turn.text, turn.media), {"role": "assistant", "content": "", "ids": list(turn.answer_ids)}]
+    return [
+        _question(turn.text, turn.media),
+        {"role": "assistant", "content": "", "ids": list(turn.answer_ids)},
+    ]
 
 
 def _identity(sequence: Sequence) -> list[tuple]:
@@ -220,7 +227,9 @@ def _identity(sequence: Sequence) -> list[tuple]:
     for span in sequence.spans:
         if span.media is not None:
             digest = sequence.media[span.media].digest
-            keys[span.start : span.stop] = [(key[0], digest, span.frame) for key in keys[span.start : span.stop]]
+            keys[span.start : span.stop] = [
+                (key[0], digest, span.frame) for key in keys[span.start : span.stop]
+            ]
     return keys
 
 

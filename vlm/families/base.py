@@ -12,7 +12,7 @@ from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 
 Json = Mapping[str, Any]
-# Pairs (our part of a name, official part), applied in order to turn our parameter name into the official one.
+# Pairs (our part of a name, official part), applied in order: our parameter name becomes the official one.
 Renames = tuple[tuple[str, str], ...]
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -79,10 +79,11 @@ def read_decoder(config: Json, *, interleaved: bool, qkv_bias: bool, qk_norm: bo
 
 
 def _read_experts(text: Json) -> ExpertsConfig | None:
-    if not text.get("num_experts"):
+    count = text.get("num_experts") or text.get("num_local_experts")  # transformers 5 saves the latter
+    if not count:
         return None
     return ExpertsConfig(
-        num_experts=text["num_experts"],
+        num_experts=count,
         num_experts_per_tok=text["num_experts_per_tok"],
         intermediate_size=text["moe_intermediate_size"],
         norm_topk_prob=text.get("norm_topk_prob", True),
@@ -101,6 +102,8 @@ def read_tokens(files: Files, *, frame_timestamps: bool, seconds_to_ids: float |
     config = files.config
     text = config.get("text_config") or config
     eos = files.generation.get("eos_token_id", text.get("eos_token_id", config.get("eos_token_id", ())))
+    if eos is None:
+        eos = ()
     return TokenConfig(
         image=config["image_token_id"],
         video=config["video_token_id"],

@@ -1,22 +1,21 @@
-"""Opening and saving a checkpoint folder: JSON files, tokenizer and weights together."""
+"""Opening and saving a checkpoint: JSON files, tokenizer and weights together."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import torch
 
 from vlm.config import ModelConfig
-from vlm.families.base import Checkpoint, Family, Files
+from vlm.families.base import Checkpoint, Family
+from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
-from vlm.models.attention import Backend
+from vlm.models.attention import Backend, resolve_backend
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError
-from vlm.weights.load import read_weights, save_weights
+from vlm.weights.load import key_table, official_shape, read_weights, save_weights
 
-TINY = Path(__file__).parent.parent / "tiny"
 SIDE_FILES = (
     "config.json",
     "generation_config.json",
@@ -24,7 +23,10 @@ SIDE_FILES = (
     "video_preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
     "chat_template.jinja",
+    "chat_template.json",
 )
 
 
@@ -37,76 +39,92 @@ def find_family(config: dict) -> Family:
     return FAMILIES[model_type]
 
 
-def read_files(folder: Path) -> Files:
-    """The JSON files of a checkpoint folder."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no config.json: give a checkpoint folder or 'tiny'")
-    names = ("config", "preprocessor_config", "video_preprocessor_config", "generation_config")
-    return Files(*(_read_json(folder / f"{name}.json") for name in names))
-
-
-def folder_of(name: str | Path) -> Path:
-    """The folder behind a model's name: the embedded model or a local folder."""
-    folder = TINY if str(name) == "tiny" else Path(name)
-    if not folder.is_dir():
-        raise InputError(f"no model {str(name)!r}: give 'tiny' or a checkpoint folder")
-    return folder
-
-
 def open_config(name: str | Path) -> tuple[ModelConfig, Tokenizer | None]:
     """Only the config of a model and, where its files are there, its tokenizer; no weights."""
-    folder = folder_of(name)
-    files = read_files(folder)
-    has_tokenizer = (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()
-    return find_family(files.config).read(files), Tokenizer(folder) if has_tokenizer else None
-
-
-def resolve_device(device: torch.device | str) -> torch.device:
-    """``auto`` becomes cuda where it is there, else cpu."""
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("device cuda was asked for, but PyTorch sees no GPU: use --device cpu")
-    return torch.device(device)
+    files = read_files(name)
+    folder = tokenizer_folder(name)
+    return find_family(files.config).read(files), Tokenizer(folder) if folder else None
 
 
 def open_checkpoint(
     name: str | Path = "tiny",
     *,
     device: torch.device | str = "auto",
-    dtype: torch.dtype | None = None,
-    backend: Backend = "sdpa",
+    dtype: torch.dtype | str = "auto",
+    attention: Backend | str = "auto",
 ) -> Checkpoint:
-    """Load ``tiny`` (the embedded model) or a local folder in the official layout.
+    """Load a model: ``tiny`` (the embedded one), a folder in the official layout, or a hub id.
+
+    Args:
+        device: ``auto`` is cuda where it is there, else cpu.
+        dtype: a torch dtype or its name; ``auto`` keeps what is on disk.
+        attention: ``auto`` takes the fastest backend that answers a probe on this device.
 
     Raises:
-        InputError: no such folder, an unsupported family, or weights that do not fit.
+        InputError: no such model, an unsupported family, a device that is not there, or weights that
+            do not fit.
     """
-    folder = folder_of(name)
+    device = resolve_device(device)
+    folder = find_folder(name, weights=True)
     files = read_files(folder)
     family = find_family(files.config)
     config = family.read(files)
     with torch.device("meta"):
-        model = VisionLanguageModel(config, backend)
-    read_weights(model, folder, family.layouts, device=resolve_device(device), dtype=dtype)
+        model = VisionLanguageModel(config)
+    read_weights(model, folder, family.layouts, device=device, dtype=_resolve_dtype(dtype))
+    model.backend = resolve_backend(attention, model.device, model.dtype)
     return Checkpoint("tiny" if folder == TINY else folder.name, folder, config, model, Tokenizer(folder))
+
+
+def meta_model(name: str | Path) -> tuple[VisionLanguageModel, dict[str, tuple[int, ...]]]:
+    """A model at full size without memory, and the shape of every official tensor by name."""
+    files = read_files(name)
+    family = find_family(files.config)
+    with torch.device("meta"):
+        model = VisionLanguageModel(family.read(files))
+    table = key_table(model, family.layouts[0])
+    patch = patch_shape(model.config)
+    shapes = {
+        table[ours]: official_shape(ours, tuple(tensor.shape), patch)
+        for ours, tensor in model.named_parameters()
+    }
+    return model, shapes
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write weights, configs and tokenizer to ``folder``, loadable by us and by transformers."""
     folder.mkdir(parents=True, exist_ok=True)
-    vision = checkpoint.config.vision
     family = find_family(read_files(checkpoint.folder).config)
-    shape = (vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size)
-    save_weights(checkpoint.model, folder, family.layouts[0], shape)
+    save_weights(checkpoint.model, folder, family.layouts[0], patch_shape(checkpoint.config))
     for name in SIDE_FILES:
         source = checkpoint.folder / name
         if source.is_file() and source.resolve() != (folder / name).resolve():
             shutil.copyfile(source, folder / name)
 
 
-def _read_json(path: Path) -> dict:
+def patch_shape(config: ModelConfig) -> tuple[int, int, int, int]:
+    """(C, temporal, patch, patch): one flattened patch as the official Conv3d sees it."""
+    vision = config.vision
+    return vision.in_channels, vision.temporal_patch_size, vision.patch_size, vision.patch_size
+
+
+def resolve_device(device: torch.device | str) -> torch.device:
+    """``auto`` becomes cuda where it is there, else cpu."""
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
-        raise InputError(f"{path.name} is not valid JSON: {error}") from error
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {str(device)!r} is not known: use auto, cpu or cuda") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda was asked for, but PyTorch sees no GPU: use --device cpu")
+    return resolved
+
+
+def _resolve_dtype(dtype: torch.dtype | str) -> torch.dtype | None:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise InputError(f"dtype {dtype!r} is not known: use {', '.join(known)}")
+    return known[dtype]

@@ -46,5 +46,6 @@ def mrope_positions(
 def grid_positions(cells: tuple[int, int, int], step: float = 1.0) -> Tensor:
     """(3, t * h * w) ids of a merged grid from 0; temporal patch i stands at floor(i * step)."""
     t, h, w = cells
-    times = torch.floor(torch.arange(t, dtype=torch.float64) * step).long()
+    # float32 as the official code: it lifts 3.9999999999999996, which is 5 × 0.8 from decoded times, to 4.
+    times = (torch.arange(t, dtype=torch.float64) * step).float().floor().long()
     return torch.stack(torch.meshgrid(times, torch.arange(h), torch.arange(w), indexing="ij")).flatten(1)

@@ -12,8 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Backend = Literal["sdpa", "eager"]
-BACKENDS: tuple[Backend, ...] = ("sdpa", "eager")
+from vlm.records import InputError
+
+try:  # optional: requirements-gpu.txt
+    from flash_attn import flash_attn_func
+except ImportError:
+    flash_attn_func = None
+
+Backend = Literal["flash", "sdpa", "eager"]
+BACKENDS: tuple[Backend, ...] = ("flash", "sdpa", "eager")
 
 # A run of (count, length): `count` neighbouring segments of `length` tokens each.
 Segments = tuple[tuple[int, int], ...]
@@ -39,11 +46,14 @@ def attend(
         q: (B, H, Tq, d). k, v: (B, Hkv, Tk, d) with H a multiple of Hkv.
         causal: apply the bottom-right rule.
         mask: bool, broadcastable to (B, 1, Tq, Tk), True where a query may look; replaces ``causal``.
-        backend: ``sdpa`` (PyTorch's fused kernels) or ``eager`` (the formula written out).
+        backend: ``flash`` (the flash-attn package), ``sdpa`` (PyTorch's fused kernels) or ``eager`` (the
+            formula written out). A mask of one's own goes through sdpa where flash was asked for.
 
     Returns:
         (B, H, Tq, d).
     """
+    if backend == "flash" and mask is None:
+        return _flash(q, k, v, causal)
     if mask is None and causal and q.shape[2] > 1 and q.shape[2] != k.shape[2]:
         mask = causal_mask(q.shape[2], k.shape[2], q.device)
     if backend == "eager":
@@ -52,6 +62,37 @@ def attend(
         return _one_query(q, k, v)
     k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
+
+
+def resolve_backend(wanted: Backend | str, device: torch.device, dtype: torch.dtype) -> Backend:
+    """The backend to use on a device: ``auto`` takes flash where a probe of it succeeds, else sdpa.
+
+    Raises:
+        InputError: an unknown name, or flash was asked for and does not run here.
+    """
+    if wanted not in (*BACKENDS, "auto"):
+        raise InputError(f"attention {wanted!r} is not known: use auto, {', '.join(BACKENDS)}")
+    if wanted not in ("flash", "auto"):
+        return wanted
+    reason = _why_no_flash(device, dtype)
+    if reason is None:
+        return "flash"
+    if wanted == "flash":
+        raise InputError(f"attention flash does not run here ({reason}): use --attention auto")
+    return "sdpa"
+
+
+def _why_no_flash(device: torch.device, dtype: torch.dtype) -> str | None:
+    if device.type != "cuda":
+        return "it needs a CUDA GPU"
+    if flash_attn_func is None:
+        return "the flash-attn package is not installed"
+    try:
+        probe = torch.zeros(1, 1, 8, 64, device=device, dtype=dtype)
+        _flash(probe, probe, probe, causal=True)
+    except Exception as error:  # whatever the kernel raises, it means the same: not on this GPU
+        return str(error).splitlines()[0]
+    return None
 
 
 def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: Backend = "sdpa") -> Tensor:
@@ -70,6 +111,12 @@ def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend
         outputs.append(attend(*run, causal=False, backend=backend).transpose(1, 2).flatten(0, 1))
         start = stop
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """flash-attn 2.1 and later: tokens before heads, grouped heads as they are, bottom-right causal rule."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return flash_attn_func(q, k, v, causal=causal).transpose(1, 2)
 
 
 def _repeat_heads(x: Tensor, heads: int) -> Tensor:

@@ -12,7 +12,7 @@ from vlm.config import ExpertsConfig
 class SparseMLP(nn.Module):
     """Each token goes through its top-k experts, weighted by the router's probabilities.
 
-    ``gate_up_proj`` (E, 2 * I, D) and ``down_proj`` (E, D, I) hold all experts, output axis before input axis.
+    ``gate_up_proj`` (E, 2 * I, D) and ``down_proj`` (E, D, I) hold all experts, output before input axis.
     """
 
     def __init__(self, width: int, config: ExpertsConfig):

@@ -72,18 +72,14 @@ class VisionLanguageModel(nn.Module):
         stop = len(sequence) if stop is None else stop
         embeds, deepstack = self.embed(sequence, vision, start, stop)
         positions = sequence.positions[:, None, start:stop].to(self.device)  # (3, 1, T')
-        hidden = self.decoder(
-            embeds[None], positions, cache=cache, deepstack=deepstack, backend=self.backend
-        )
+        hidden = self.decoder(embeds[None], positions, cache=cache, deepstack=deepstack, backend=self.backend)
         return hidden[0]
 
     def step(self, token: int, position: int, cache: KVCache) -> Tensor:
         """Logits (vocabulary,) after one generated token at ``position`` on all three axes."""
         ids = torch.tensor([[token]], device=self.device)
         positions = torch.full((3, 1, 1), position, device=self.device)
-        hidden = self.decoder(
-            self.decoder.embed_tokens(ids), positions, cache=cache, backend=self.backend
-        )
+        hidden = self.decoder(self.decoder.embed_tokens(ids), positions, cache=cache, backend=self.backend)
         return self.decoder.logits(hidden[0])[0]
 
     def embed(

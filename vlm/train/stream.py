@@ -17,9 +17,10 @@ from vlm.records import Frames, Patches
 from vlm.train import questions, scenes
 from vlm.train.pack import Batch, Packer, Sample, Segment, Turn
 
-# (rows, columns) of merged cells, and how often: the shapes that the embedded model's limits allow.
+# (rows, columns) of merged cells, for clips (frames, rows, columns), and how often: what the embedded
+# model's limits let through without resizing.
 PICTURE_GRIDS = {(6, 6): 8, (5, 5): 4, (5, 6): 2, (6, 5): 2, (4, 7): 1, (7, 4): 1, (5, 7): 1, (7, 5): 1, (4, 8): 1}
-CLIP_GRIDS = {(4, 4): 4, (4, 5): 2, (5, 4): 1}
+CLIP_SHAPES = {(4, 4, 4): 2, (4, 4, 5): 1, (4, 5, 4): 1, (6, 4, 4): 3, (6, 4, 5): 1, (6, 5, 4): 1, (8, 4, 4): 4}
 CELL_PIXELS = 32
 
 
@@ -80,8 +81,8 @@ class Stream:
         return Sample(patches, self._segments(rng, level, scene, ask, self.segments), cells)
 
     def _clips(self, rng: Random, level: Difficulty) -> list[Sample]:
-        rows, columns = _pick(rng, CLIP_GRIDS)
-        frames, fps = rng.choice((4, 6, 8)), rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
+        frames, rows, columns = _pick(rng, CLIP_SHAPES)
+        fps = rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
         size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS, "frames": (frames, frames)}
         # A clip has several times the tokens of a picture: fewer fit into the same time.
         return [self._clip(rng, level, size, fps) for _ in range(max(1, self.batch // 3))]

@@ -151,7 +151,7 @@ def _start(options: TrainOptions, rank: int) -> Checkpoint:
     if dist.is_initialized():
         dist.barrier()
     return open_checkpoint(
-        folder, device=options.device, dtype=getattr(torch, options.dtype), backend=options.attention
+        folder, device=options.device, dtype=options.dtype, attention=options.attention
     )
 
 

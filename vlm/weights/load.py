@@ -7,6 +7,7 @@ model stands on the meta device and every tensor is assigned from the memory-map
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from vlm.records import InputError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 Table = dict[str, str]  # our parameter name → official name
+Shape = tuple[int, ...]
+PATCH_EMBED = "tower.patch_embed.weight"
 
 
 class WeightsError(InputError):
@@ -56,13 +59,15 @@ def read_weights(
         WeightsError: files, keys or shapes are missing, unknown or wrong; all of them are named.
     """
     shards = list(_shards(folder))
-    present = {key for shard in shards for key in _keys(shard)}
+    stored = {key: shape for shard in shards for key, shape in _stored_shapes(shard).items()}
     tables = [key_table(model, renames) for renames in layouts]
-    table = min(tables, key=lambda table: len(set(table.values()) - present))
-    _check_keys(present, table, tied=not any(name.endswith("lm_head.weight") for name in table))
+    table = min(tables, key=lambda table: len(set(table.values()) - set(stored)))
+    _check_keys(set(stored), table, tied=not any(name.endswith("lm_head.weight") for name in table))
+    swapped = _experts_swapped(model, stored, table)
+    _check_shapes(model, stored, table, swapped)
     ours = {official: name for name, official in table.items()}
     for shard in shards:
-        _assign_shard(model, shard, ours, device, dtype)
+        _assign_shard(model, shard, ours, swapped, device, dtype)
     model.requires_grad_(False).eval()
 
 
@@ -92,13 +97,15 @@ def _shards(folder: Path) -> Iterator[Path]:
     elif (folder / SINGLE).is_file():
         yield folder / SINGLE
     else:
-        raise WeightsError(f"no {SINGLE} and no {INDEX} in {folder.name}: is this a complete checkpoint folder?")
+        raise WeightsError(
+            f"no {SINGLE} and no {INDEX} in {folder.name}: is this a complete checkpoint folder?"
+        )
 
 
-def _keys(shard: Path) -> list[str]:
+def _stored_shapes(shard: Path) -> dict[str, Shape]:
     try:
         with safe_open(shard, framework="pt") as file:
-            return list(file.keys())
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own type and OSError alike
         raise WeightsError(f"{shard.name} cannot be read: {error}") from error
 
@@ -110,43 +117,80 @@ def _check_keys(present: set[str], table: Table, tied: bool) -> None:
         unknown -= {"lm_head.weight"}  # a copy of the embedding that some exports keep
     if missing or unknown:
         parts = [
-            f"{label}: {', '.join(sorted(keys)[:8])}{' …' if len(keys) > 8 else ''} ({len(keys)})"
+            f"{label}: {_some(sorted(keys))}"
             for label, keys in (("missing", missing), ("unknown", unknown))
             if keys
         ]
         raise WeightsError(f"the weights do not fit this model; {'; '.join(parts)}")
 
 
-def _assign_shard(model: nn.Module, shard: Path, ours: Table, device, dtype) -> None:
+def _experts_swapped(model: nn.Module, stored: dict[str, Shape], table: Table) -> bool:
+    """Whether experts are stored (E, in, out), as on the hub; transformers 5 saves them (E, out, in).
+
+    A square tensor says nothing, but gate_up (2 I, D) and down (D, I) are never both square, so one of
+    them decides for all.
+    """
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        if _is_expert(name) and shape[1] != shape[2]:
+            return stored[table[name]] != shape
+    return False
+
+
+def _check_shapes(model: nn.Module, stored: dict[str, Shape], table: Table, swapped: bool) -> None:
+    wrong = []
+    for name, parameter in model.named_parameters():
+        found, expected = stored[table[name]], tuple(parameter.shape)
+        if name == PATCH_EMBED:
+            found = (found[0], math.prod(found[1:]))
+        elif _is_expert(name) and swapped:
+            expected = (expected[0], expected[2], expected[1])
+        if found != expected:
+            wrong.append(f"{table[name]} is {stored[table[name]]} in the file and {expected} in the config")
+    if wrong:
+        raise WeightsError(f"wrong shapes: {_some(wrong)}")
+
+
+def _some(items: list[str]) -> str:
+    return f"{', '.join(items[:8])}{' …' if len(items) > 8 else ''} ({len(items)})"
+
+
+def _assign_shard(model: nn.Module, shard: Path, ours: Table, swapped: bool, device, dtype) -> None:
     with safe_open(shard, framework="pt", device="cpu") as file:
         for official in file.keys():  # noqa: SIM118 (safe_open is no mapping)
             if official in ours:
-                _assign(model, ours[official], file.get_tensor(official), device, dtype)
+                name = ours[official]
+                tensor = _from_official(name, file.get_tensor(official), swapped)
+                _assign(model, name, tensor.to(device=device, dtype=dtype))
 
 
-def _assign(model: nn.Module, name: str, tensor: Tensor, device, dtype) -> None:
+def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
     owner_name, _, leaf = name.rpartition(".")
     owner = model.get_submodule(owner_name)
-    tensor = _from_official(name, tensor, getattr(owner, leaf).shape)
-    owner.register_parameter(leaf, nn.Parameter(tensor.to(device=device, dtype=dtype), requires_grad=False))
+    owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
 
 
-def _from_official(name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+def _from_official(name: str, tensor: Tensor, swapped: bool) -> Tensor:
     """Undo the two differences in shape: Conv3d patch embeddings, and experts stored (E, in, out)."""
-    if name == "tower.patch_embed.weight":
-        tensor = tensor.flatten(1)
-    elif _is_expert(name):
-        tensor = tensor.transpose(1, 2).contiguous()
-    if tensor.shape != shape:
-        raise WeightsError(f"{name} has shape {tuple(tensor.shape)} in the file and {tuple(shape)} in the config")
+    if name == PATCH_EMBED:
+        return tensor.flatten(1)
+    if _is_expert(name) and swapped:
+        return tensor.transpose(1, 2).contiguous()
     return tensor
 
 
-def _to_official(name: str, tensor: Tensor, patch_shape: tuple[int, ...]) -> Tensor:
-    if name == "tower.patch_embed.weight":
-        tensor = tensor.view(len(tensor), *patch_shape)
-    elif _is_expert(name):
+def official_shape(name: str, shape: Shape, patch_shape: Shape) -> Shape:
+    """Shape in an official file of our parameter ``name``."""
+    if name == PATCH_EMBED:
+        return (shape[0], *patch_shape)
+    return (shape[0], shape[2], shape[1]) if _is_expert(name) else shape
+
+
+def _to_official(name: str, tensor: Tensor, patch_shape: Shape) -> Tensor:
+    if _is_expert(name):
         tensor = tensor.transpose(1, 2)
+    elif name == PATCH_EMBED:
+        tensor = tensor.view(official_shape(name, tuple(tensor.shape), patch_shape))
     return tensor.contiguous()
 
 
