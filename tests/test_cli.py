@@ -89,3 +89,36 @@ def test_wrong_arguments_end_with_code_2_and_one_line(arguments, word):
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert word in line
+
+
+def test_inspect_with_a_preset_counts_vision_tokens_and_says_why_not_text(disc):
+    report = json.loads(vlm("inspect", disc, "--model", "qwen2.5-vl-7b", "--json").stdout)
+    assert report["family"] == "qwen2_5_vl"
+    assert report["media"][0]["tokens"] == report["vision_tokens"] == 64  # 224 px, 28 a cell
+    assert report["text_tokens"] is None and "tokenizer" in report["notes"][0]
+
+
+def test_pixel_limits_change_what_the_model_would_see(disc):
+    small = json.loads(vlm("inspect", disc, "--model", "qwen2-vl-2b", "--max-pixels", "12544", "--json").stdout)
+    assert small["media"][0]["resized_width"] == 112
+    assert vlm("inspect", disc, "--min-pixels", "90000", "--max-pixels", "10").returncode == 2
+
+
+def test_tree_names_every_official_tensor_without_loading_it():
+    tree = json.loads(vlm("tree", "qwen2.5-vl-7b", "--json").stdout)
+    # model.safetensors.index.json of Qwen/Qwen2.5-VL-7B-Instruct: 729 tensors, 16,584,333,312 bytes of bfloat16.
+    assert len(tree["tensors"]) == 729
+    assert tree["parameters"] == 16_584_333_312 // 2
+    assert tree["tensors"]["visual.patch_embed.proj.weight"] == [1280, 3, 2, 14, 14]
+    assert "decoder: Decoder" in vlm("tree", "tiny").stdout
+
+
+def test_models_lists_the_embedded_model_and_every_preset():
+    rows = {row["name"]: row for row in json.loads(vlm("models", "--json").stdout)}
+    assert {"tiny", "qwen2-vl-7b", "qwen2.5-vl-3b", "qwen3-vl-2b", "qwen3-vl-30b-a3b"} <= rows.keys()
+    assert all(row["nf4_bytes"] < row["bf16_bytes"] == 2 * row["parameters"] for row in rows.values())
+
+
+def test_a_preset_has_no_weights_to_chat_with():
+    done = vlm("chat", "--model", "qwen3-vl-2b", "Hello")
+    assert done.returncode == 2 and "preset" in done.stderr

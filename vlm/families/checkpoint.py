@@ -21,6 +21,7 @@ SIDE_FILES = (
     "generation_config.json",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.json",

@@ -49,7 +49,10 @@ def read_files(name: str | Path) -> Files:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder.name} holds no config.json: {HELP}")
     names = ("config", "preprocessor_config", "video_preprocessor_config", "generation_config")
-    return Files(*(_read_json(folder / f"{name}.json") for name in names))
+    config, images, videos, generation = (_read_json(folder / f"{name}.json") for name in names)
+    both = _read_json(folder / "processor_config.json")  # transformers 5 saves the processors in this one
+    images, videos = images or both.get("image_processor", {}), videos or both.get("video_processor", {})
+    return Files(config, images, videos, generation)
 
 
 def tokenizer_folder(name: str | Path) -> Path | None:
@@ -69,8 +72,8 @@ def _from_hub(repository: str, weights: bool) -> Path:
         return Path(snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise InputError(
-            f"{repository} could not be fetched from the hub ({type(error).__name__}): check the name and the "
-            "network, or give a local checkpoint folder"
+            f"{repository} could not be fetched from the hub ({type(error).__name__}): "
+            "check the name and the network, or give a local checkpoint folder"
         ) from error
 
 

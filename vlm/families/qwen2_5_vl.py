@@ -7,9 +7,19 @@ from vlm.families.base import CLIP_MEAN, CLIP_STD, Family, Files, Json, read_dec
 from vlm.families.qwen2_vl import IMAGE_LIMITS, LAYOUTS
 
 TOKENS_PER_SECOND = 2  # every checkpoint on the hub; the class default of 4 is used by none
+# Configs that transformers 4 wrote leave out whatever equals its class defaults.
+_DEFAULTS = {
+    "depth": 32,
+    "num_heads": 16,
+    "intermediate_size": 3420,
+    "patch_size": 14,
+    "window_size": 112,
+    "fullatt_block_indexes": (7, 15, 23, 31),
+}
 
 
 def _vision(vision: Json) -> VisionConfig:
+    vision = {**_DEFAULTS, **vision}
     return VisionConfig(
         depth=vision["depth"],
         hidden_size=vision["hidden_size"],

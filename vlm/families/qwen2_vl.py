@@ -34,7 +34,12 @@ def _renames(visual: str, text: str) -> Renames:
 LAYOUTS = (_renames("visual.", "model."), _renames("model.visual.", "model.language_model."))
 
 
+# Configs that transformers 4 wrote leave out whatever equals its class defaults.
+_DEFAULTS = {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4, "patch_size": 14}
+
+
 def _vision(vision: Json) -> VisionConfig:
+    vision = {**_DEFAULTS, **vision}
     return VisionConfig(
         depth=vision["depth"],
         hidden_size=vision["embed_dim"],

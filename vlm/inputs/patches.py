@@ -149,7 +149,8 @@ def _check_aspect(height: int, width: int) -> None:
     ratio = max(height, width) / min(height, width)
     if ratio > MAX_ASPECT_RATIO:
         raise ValueError(
-            f"the long edge is {ratio:.0f} times the short one; at most {MAX_ASPECT_RATIO} works: crop it first"
+            f"the long edge is {ratio:.0f} times the short one; "
+            f"at most {MAX_ASPECT_RATIO} works: crop it first"
         )
 
 

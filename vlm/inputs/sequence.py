@@ -17,7 +17,6 @@ from vlm.inputs.tokenizer import VIDEO_PAD, Tokenizer
 from vlm.records import Patches, Sequence, Span, SpanKind
 
 _VIDEO_BLOCK = f"<|vision_start|>{VIDEO_PAD}<|vision_end|>"
-_ANSWER = "\ue000"  # stands for one earlier answer while the template is rendered
 
 
 def build_sequence(
@@ -35,11 +34,13 @@ def build_sequence(
             assistant message may carry ``ids``, the tokens that the model wrote: they go back in as they
             are, since reading the text anew could cut it into other tokens.
     """
-    text = tokenizer.render([_without_ids(message) for message in messages], generation_prompt=generation_prompt)
+    mark = _unused_character(messages)
+    written = [{**message, "content": mark} if "ids" in message else message for message in messages]
+    text = tokenizer.render(written, generation_prompt=generation_prompt)
     if tokens.frame_timestamps:
         text = _write_frame_times(text, [patches for patches in media if patches.kind == "video"])
     answers = [message["ids"] for message in messages if "ids" in message]
-    ids, spans = _Layout(tokenizer, tokens, media).lay_out(text, answers)
+    ids, spans = _Layout(tokenizer, tokens, media).lay_out(text.split(mark), answers)
     seconds = [_seconds_per_patch(patches) for patches in media]
     positions, delta = mrope_positions(spans, tokens.seconds_to_ids, seconds)
     return Sequence(torch.tensor(ids), tuple(spans), positions, delta, tuple(media))
@@ -59,8 +60,12 @@ def append_answer(sequence: Sequence, ids: Items[int]) -> Sequence:
     )
 
 
-def _without_ids(message: dict) -> dict:
-    return {**message, "content": _ANSWER} if "ids" in message else message
+def _unused_character(messages: Items[dict]) -> str:
+    """Stands for an earlier answer while the template is rendered, so nobody may have written it."""
+    contents = [message["content"] for message in messages]
+    parts = [[{"text": content}] if isinstance(content, str) else content for content in contents]
+    written = {character for row in parts for part in row for character in part.get("text", "")}
+    return next(mark for mark in map(chr, range(0xE000, 0xF900)) if mark not in written)  # private use
 
 
 def _write_frame_times(text: str, videos: list[Patches]) -> str:
@@ -85,10 +90,9 @@ class _Layout:
         self._ids: list[int] = []
         self._spans: list[Span] = []
 
-    def lay_out(self, text: str, answers: Items[Items[int]]) -> tuple[list[int], list[Span]]:
-        """Ids and gapless spans of a rendered prompt whose answers stand as `_ANSWER`."""
+    def lay_out(self, pieces: Items[str], answers: Items[Items[int]]) -> tuple[list[int], list[Span]]:
+        """Ids and gapless spans of a rendered prompt, in pieces between which the answers belong."""
         queue = iter(answers)
-        pieces = text.split(_ANSWER) if answers else [text]
         for number, piece in enumerate(pieces):
             if number:
                 self._add("answer", next(queue))

@@ -63,5 +63,6 @@ class Tokenizer:
             found = next((token for token in self.special_texts if token in text), None)
             if found:
                 raise InputError(
-                    f"The text contains {found}, a control token of the model. Remove it or put a space inside it."
+                    f"The text contains {found}, a control token of the model. "
+                    "Remove it or put a space inside it."
                 )

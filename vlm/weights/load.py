@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from vlm.records import InputError
 
@@ -66,7 +67,9 @@ def read_weights(
     swapped = _experts_swapped(model, stored, table)
     _check_shapes(model, stored, table, swapped)
     ours = {official: name for name, official in table.items()}
-    for shard in shards:
+    # Small models load before a bar could be read; tqdm itself stays quiet where stderr is no terminal.
+    quiet = True if len(shards) == 1 else None
+    for shard in tqdm(shards, desc="loading weights", unit="file", disable=quiet):
         _assign_shard(model, shard, ours, swapped, device, dtype)
     model.requires_grad_(False).eval()
 
@@ -142,7 +145,7 @@ def _check_shapes(model: nn.Module, stored: dict[str, Shape], table: Table, swap
     for name, parameter in model.named_parameters():
         found, expected = stored[table[name]], tuple(parameter.shape)
         if name == PATCH_EMBED:
-            found = (found[0], math.prod(found[1:]))
+            found = (*found[:1], math.prod(found[1:]))
         elif _is_expert(name) and swapped:
             expected = (expected[0], expected[2], expected[1])
         if found != expected:
