@@ -47,6 +47,7 @@ class Frames:
     digest: str  # hash of what the model can see: pixels and times
     timestamps: tuple[float, ...] = ()  # seconds from the clip's start, one per frame
     source_fps: float | None = None
+    sampled_fps: float | None = None  # the clip's own rate times the share of its frames that was sampled
     duration: float | None = None  # seconds
     notes: tuple[str, ...] = ()  # what was lost or changed on the way in, in words
 
@@ -72,6 +73,7 @@ class Patches:
     temporal_patch_size: int
     timestamps: tuple[float, ...] = ()  # seconds, one per temporal patch (mean of its frames)
     frame_timestamps: tuple[float, ...] = ()  # seconds, one per frame
+    sampled_fps: float | None = None
     notes: tuple[str, ...] = ()
 
     @property

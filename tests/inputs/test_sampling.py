@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from media_files import PIXELS
 
-from vlm.inputs.sampling import MediaOptions, sample_frames
+from vlm.inputs.sampling import MediaOptions, sample_frames, sampled_fps
 from vlm.records import InputError
 
 EVEN = dataclasses.replace(PIXELS, even_frames=True)
@@ -79,3 +79,16 @@ def test_a_range_between_two_frames_shows_the_one_on_screen():
 def test_options_that_mean_nothing(options):
     with pytest.raises(InputError):
         MediaOptions(**options)
+
+
+@pytest.mark.parametrize(("total", "source_fps"), [(9, 10), (16, 10), (100, 25), (61, 30)])
+def test_the_sampled_rate_is_the_share_of_all_frames(total, source_fps):
+    """qwen-vl-utils: ``sample_fps = nframes / max(total_frames, 1e-6) * video_fps``."""
+    times = np.arange(total) / source_fps
+    count = len(sample_frames(times, source_fps, EVEN, MediaOptions()))
+    assert sampled_fps(count, times, source_fps, MediaOptions()) == pytest.approx(count / total * source_fps)
+
+
+def test_the_sampled_rate_counts_only_the_chosen_range():
+    times = np.arange(100) / 10
+    assert sampled_fps(4, times, 10, MediaOptions(start=2, end=3.9)) == pytest.approx(4 / 20 * 10)

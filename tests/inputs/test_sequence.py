@@ -154,3 +154,17 @@ def test_an_appended_answer_stands_where_the_next_turn_puts_it():
 def test_media_and_placeholders_must_agree():
     with pytest.raises(ValueError, match="more media"):
         _build([_user("hi")], [PICTURE])
+
+
+def test_temporal_ids_follow_the_sampled_rate_and_not_the_gaps():
+    """16 frames at 10 fps, 4 sampled by a linspace that includes the last: Qwen's ids are 0 and 1, not 2."""
+    times = tuple(np.linspace(0, 15, 4).round() / 10)
+    clip = Patches(
+        "video", "", torch.empty(0), (2, 2, 2), np.empty((4, 0)), 8, 8, "", 4, 2, 2, (), times,
+        sampled_fps=4 / 16 * 10,
+    )  # fmt: skip
+    message = {"role": "user", "content": [{"type": "video"}]}
+    sequence = build_sequence([message], [clip], Letters(), PLAIN)
+    span = next(span for span in sequence.spans if span.media == 0)
+    times = sequence.positions[0, span.start : span.stop]
+    assert (times - times[0]).tolist() == [0, 1]

@@ -13,7 +13,7 @@ import numpy as np
 
 from vlm.config import PixelConfig
 from vlm.inputs.patches import resize_frame, target_size
-from vlm.inputs.sampling import MediaOptions, sample_frames
+from vlm.inputs.sampling import MediaOptions, sample_frames, sampled_fps
 from vlm.records import Frames, MediaError
 
 MAX_FRAME_PIXELS = 8192 * 8192  # a clip's frame; one decoded to RGB takes 200 MB
@@ -68,6 +68,7 @@ def read_clip(clip: Clip, pixels: PixelConfig, options: MediaOptions, progress: 
         digest=digest("video", frames, times),
         timestamps=times,
         source_fps=clip.fps,
+        sampled_fps=sampled_fps(len(wanted), clip.times, clip.fps, options),
         duration=clip.duration,
         notes=clip.notes + notes,
     )

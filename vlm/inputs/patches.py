@@ -104,6 +104,7 @@ def to_patches(frames: Frames, config: PixelConfig) -> Patches:
         temporal_patch_size=config.temporal_patch_size,
         timestamps=_patch_times(frames.timestamps, config.temporal_patch_size),
         frame_timestamps=frames.timestamps,
+        sampled_fps=frames.sampled_fps,
         notes=frames.notes,
     )
 

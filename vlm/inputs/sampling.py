@@ -57,6 +57,14 @@ def sample_frames(
     return inside[np.linspace(0, len(inside) - 1, count).round().astype(np.int64)] if count else inside
 
 
+def sampled_fps(count: int, times: np.ndarray, source_fps: float, options: MediaOptions) -> float:
+    """Frames a second of ``count`` sampled frames, as qwen-vl-utils counts: their share of all frames.
+
+    The gaps between the sampled times are a little longer, because the last frame is always among them.
+    """
+    return count / max(1, len(_in_range(times, options))) * source_fps
+
+
 def _in_range(times: np.ndarray, options: MediaOptions) -> np.ndarray:
     """Frames that begin inside the range; in a slow clip, the one that is on screen at its start."""
     start, end = options.start or 0.0, math.inf if options.end is None else options.end

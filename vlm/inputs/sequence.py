@@ -135,8 +135,15 @@ def _blocks(media: Items[Patches], tokens: TokenConfig) -> Iterator[tuple[SpanKi
 
 
 def _seconds_per_patch(patches: Patches) -> float | None:
-    """Seconds covered by one temporal patch of a video: temporal_patch_size over the sampled fps."""
+    """Seconds covered by one temporal patch of a video: temporal_patch_size over the sampled fps.
+
+    Frames that came without a rate are taken as evenly spaced over their times.
+    """
+    if patches.kind != "video":
+        return None
+    if patches.sampled_fps:
+        return patches.temporal_patch_size / patches.sampled_fps
     times = patches.frame_timestamps
-    if patches.kind != "video" or len(times) < 2:
-        return None if patches.kind != "video" else 1.0
+    if len(times) < 2:
+        return 1.0
     return patches.temporal_patch_size * (times[-1] - times[0]) / (len(times) - 1)
