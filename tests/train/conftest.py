@@ -15,4 +15,4 @@ def packer(tiny):
 
 @pytest.fixture(scope="session")
 def stream(packer, tiny):
-    return Stream(packer, tiny.config.pixels, batch=3, segments=4, seed=5)
+    return Stream(packer, tiny.config.pixels, batch=6, segments=4, seed=5)

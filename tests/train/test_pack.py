@@ -10,7 +10,7 @@ import torch
 
 from vlm.inputs.sequence import build_sequence
 from vlm.train.objective import answer_logits, see
-from vlm.train.pack import IGNORE, Segment, Turn
+from vlm.train.pack import IGNORE, Earlier, Segment, Turn
 from vlm.train.stream import difficulty
 
 LEVEL = difficulty(1.0)
@@ -32,6 +32,9 @@ def samples(stream, clips: bool):
 @pytest.mark.parametrize("clips", [False, True], ids=["pictures", "clips"])
 def test_every_answer_is_predicted_as_in_a_chat_of_its_own(stream, packer, tiny, model, clips):
     made = samples(stream, clips)
+    other, talk = made[1], Turn("smalltalk", "Hello!", "Hello!")
+    shown = Earlier(Turn("colour", "What colour is it?", "red"), other.patches, other.cells)
+    made = [replace(made[0], earlier=earlier) for earlier in ((), (shown,), (Earlier(talk), shown))]
     batch = packer.pack(made)
     with torch.inference_mode():
         features, taps = see(model, batch)
@@ -41,7 +44,7 @@ def test_every_answer_is_predicted_as_in_a_chat_of_its_own(stream, packer, tiny,
         for segment in sample.segments:
             sequence, answers = as_chat(segment, sample, packer, tiny)
             with torch.inference_mode():
-                hidden = model(sequence, model.encode([sample.patches]))
+                hidden = model(sequence, model.encode(sample.media))
             for start, stop in answers:
                 expected = model.decoder.logits(hidden[start - 1 : stop - 1])
                 # float32 sums of a few hundred terms of size 10 in another order: 1e-6 × 10 × √300.
@@ -49,17 +52,18 @@ def test_every_answer_is_predicted_as_in_a_chat_of_its_own(stream, packer, tiny,
 
 
 def as_chat(segment, sample, packer, tiny):
-    """The segment as messages; also where each answer (with its <|im_end|>) lies."""
-    messages = []
+    """The segment as messages, after the earlier turns; also where each answer (with <|im_end|>) lies."""
+    messages = [message for turn in sample.earlier for message in packer._messages(turn)]
+    before = len(sample.earlier)
     for index, turn in enumerate(segment.turns):
         parts = [{"type": sample.patches.kind}] if index == 0 else []
         messages.append({"role": "user", "content": [*parts, {"type": "text", "text": turn.question}]})
         messages.append({"role": "assistant", "content": "", "ids": list(packer.encode(turn.answer))})
     sequence = build_sequence(
-        messages, [sample.patches], tiny.tokenizer, tiny.config.tokens, generation_prompt=False
+        messages, sample.media, tiny.tokenizer, tiny.config.tokens, generation_prompt=False
     )
     spans = [span for span in sequence.spans if span.kind == "answer"]
-    return sequence, [(span.start, span.stop + 1) for span in spans]
+    return sequence, [(span.start, span.stop + 1) for span in spans[before:]]
 
 
 def test_targets_are_the_answers_and_nothing_else(stream, packer, tiny):

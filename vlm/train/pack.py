@@ -21,6 +21,7 @@ from vlm.models.grid import Grid
 from vlm.records import Patches
 
 IGNORE = -100
+Prefix = tuple[tuple[int, ...], Tensor, Tensor]  # ids, positions (3, T'), columns of the vision tokens
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,34 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A turn that came before: maybe about another picture, maybe mere talk (``patches`` None)."""
+
+    turn: Turn
+    patches: Patches | None = None
+    cells: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Sample:
-    """A picture or clip, cut, with the segments asked about it and the truth of its merged cells."""
+    """A picture or clip, cut, with the segments asked about it and the truth of its merged cells.
+
+    ``earlier`` turns stand before it, so that a model learns to answer about the latest picture.
+    """
 
     patches: Patches
     segments: tuple[Segment, ...]
     cells: dict[str, np.ndarray] = field(default_factory=dict)
+    earlier: tuple[Earlier, ...] = ()
+
+    @property
+    def media(self) -> list[Patches]:
+        """All pictures of the row, in the order of the prompt."""
+        return [*(turn.patches for turn in self.earlier if turn.patches), self.patches]
+
+    @property
+    def all_cells(self) -> list[dict[str, np.ndarray]]:
+        return [*(turn.cells for turn in self.earlier if turn.patches), self.cells]
 
 
 @dataclass
@@ -96,8 +119,8 @@ class Packer:
         rows = [self._row(sample) for sample in samples]
         width = max(len(row.ids) for row in rows)
         batch = Batch(
-            pixels=torch.cat([sample.patches.pixels for sample in samples]),
-            grids=tuple(sample.patches.grid_thw for sample in samples),
+            pixels=torch.cat([patches.pixels for sample in samples for patches in sample.media]),
+            grids=tuple(patches.grid_thw for sample in samples for patches in sample.media),
             ids=_pad([row.ids for row in rows], width, 0),
             targets=_pad([row.targets for row in rows], width, IGNORE),
             positions=torch.stack([_pad_positions(row.positions, width) for row in rows], dim=1),
@@ -105,14 +128,16 @@ class Packer:
             vision_rows=torch.cat([row.vision + i * width for i, row in enumerate(rows)]),
             answers=[Answer(kind, i, a, b) for i, row in enumerate(rows) for kind, a, b in row.answers],
             cells={
-                name: torch.from_numpy(np.concatenate([sample.cells[name] for sample in samples]))
+                name: torch.from_numpy(
+                    np.concatenate([cells[name] for s in samples for cells in s.all_cells])
+                )
                 for name in samples[0].cells
             },
         )
         return batch
 
     def _row(self, sample: Sample) -> _Row:
-        prefix, positions, vision = self._prefix(sample.patches)
+        prefix, positions, vision = self._prefix(sample)
         row = _Row(list(prefix), [IGNORE] * len(prefix), [positions], [0] * len(prefix), vision)
         after = int(positions.max()) + 1
         for number, segment in enumerate(sample.segments, start=1):
@@ -132,23 +157,43 @@ class Packer:
         row.positions.append((torch.arange(count) + first).expand(3, -1))
         row.segments += [-number if segment.blind else number] * count
 
-    def _prefix(self, patches: Patches) -> tuple[tuple[int, ...], Tensor, Tensor]:
-        """Ids, positions (3, T') and vision columns of what comes before the first question."""
-        return self._prefix_of(patches.kind, patches.cells_thw, patches.timestamps)
+    def _prefix(self, sample: Sample) -> Prefix:
+        """What comes before the first question."""
+        looks = tuple((patches.kind, patches.cells_thw, patches.timestamps) for patches in sample.media)
+        if sample.earlier:
+            return self._lay_out(looks, sample.earlier)
+        return self._lay_out_alone(looks)
 
     @lru_cache(maxsize=512)  # noqa: B019 (one packer a run)
-    def _prefix_of(self, kind: str, cells: Grid, times: tuple[float, ...]):
-        merge = self.config.vision.spatial_merge_size
-        grid = (cells[0], cells[1] * merge, cells[2] * merge)
-        blank = Patches(
-            kind, "", torch.empty(0), grid, np.empty(0), 0, 0, "", self.config.vision.patch_size, merge, 2, times
+    def _lay_out_alone(self, looks: tuple) -> Prefix:
+        return self._lay_out(looks, ())
+
+    def _lay_out(self, looks: tuple, earlier: Items[Earlier]) -> Prefix:
+        messages = [message for turn in earlier for message in self._messages(turn)]
+        messages.append({"role": "user", "content": [{"type": looks[-1][0]}]})
+        media = [self._blank(*look) for look in looks]
+        sequence = build_sequence(
+            messages, media, self.tokenizer, self.config.tokens, generation_prompt=False
         )
-        message = {"role": "user", "content": [{"type": kind}]}
-        sequence = build_sequence([message], [blank], self.tokenizer, self.config.tokens, generation_prompt=False)
-        last = max(span.stop for span in sequence.spans if span.media is not None) + 1  # and <|vision_end|>
         spans = [span for span in sequence.spans if span.media is not None]
+        last = spans[-1].stop + 1  # and <|vision_end|>
         vision = torch.cat([torch.arange(span.start, span.stop) for span in spans])
         return tuple(sequence.ids[:last].tolist()), sequence.positions[:, :last], vision
+
+    def _messages(self, earlier: Earlier) -> list[dict]:
+        picture = [{"type": earlier.patches.kind}] if earlier.patches else []
+        asked = {"role": "user", "content": [*picture, {"type": "text", "text": earlier.turn.question}]}
+        return [asked, {"role": "assistant", "content": "", "ids": self.encode(earlier.turn.answer)}]
+
+    def _blank(self, kind: str, cells: Grid, times: tuple[float, ...]) -> Patches:
+        """Patches of a shape without a picture: all that the layout of a prompt depends on."""
+        vision = self.config.vision
+        merge = vision.spatial_merge_size
+        grid = (cells[0], cells[1] * merge, cells[2] * merge)
+        return Patches(
+            kind, "", torch.empty(0), grid, np.empty(0), 0, 0, "", vision.patch_size, merge,
+            vision.temporal_patch_size, times,
+        )  # fmt: skip
 
 
 @dataclass

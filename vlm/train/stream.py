@@ -6,7 +6,7 @@ share a batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -15,12 +15,30 @@ from vlm.config import PixelConfig
 from vlm.inputs.patches import to_patches
 from vlm.records import Frames, Patches
 from vlm.train import questions, scenes
-from vlm.train.pack import Batch, Packer, Sample, Segment, Turn
+from vlm.train.pack import Batch, Earlier, Packer, Sample, Segment, Turn
 
 # (rows, columns) of merged cells, for clips (frames, rows, columns), and how often: what the embedded
 # model's limits let through without resizing.
-PICTURE_GRIDS = {(6, 6): 8, (5, 5): 4, (5, 6): 2, (6, 5): 2, (4, 7): 1, (7, 4): 1, (5, 7): 1, (7, 5): 1, (4, 8): 1}
-CLIP_SHAPES = {(4, 4, 4): 2, (4, 4, 5): 1, (4, 5, 4): 1, (6, 4, 4): 3, (6, 4, 5): 1, (6, 5, 4): 1, (8, 4, 4): 4}
+PICTURE_GRIDS = {
+    (6, 6): 8,
+    (5, 5): 4,
+    (5, 6): 2,
+    (6, 5): 2,
+    (4, 7): 1,
+    (7, 4): 1,
+    (5, 7): 1,
+    (7, 5): 1,
+    (4, 8): 1,
+}
+CLIP_SHAPES = {
+    (4, 4, 4): 2,
+    (4, 4, 5): 1,
+    (4, 5, 4): 1,
+    (6, 4, 4): 3,
+    (6, 4, 5): 1,
+    (6, 5, 4): 1,
+    (8, 4, 4): 4,
+}
 CELL_PIXELS = 32
 
 
@@ -36,6 +54,7 @@ class Difficulty:
     clip_kinds: tuple[str, ...] = questions.VIDEO_KINDS
     split: str = "train"
     small_talk: float = 0.03
+    earlier: float = 0.0  # share of rows with turns about another picture (or mere talk) before
 
 
 PLAIN_KINDS = ("colour", "shape", "count", "count_of", "exists", "size", "where", "describe", "background")
@@ -51,7 +70,8 @@ def difficulty(progress: float) -> Difficulty:
     if progress < 0.45:
         return Difficulty({"count": (0, 3)}, 0.15, 0.1, kinds=PLAIN_KINDS, clip_kinds=CLIP_KINDS)
     kinds = (*PLAIN_KINDS, "pattern", "relation", "largest", "leftmost")
-    return Difficulty({"count": (0, 3)}, 0.2, 0.15, kinds=kinds, clip_kinds=CLIP_KINDS)
+    earlier = 0.25 if progress > 0.6 else 0.0
+    return Difficulty({"count": (0, 3)}, 0.2, 0.15, kinds=kinds, clip_kinds=CLIP_KINDS, earlier=earlier)
 
 
 class Stream:
@@ -70,7 +90,7 @@ class Stream:
     def _pictures(self, rng: Random, level: Difficulty) -> list[Sample]:
         rows, columns = _pick(rng, PICTURE_GRIDS)
         size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS}
-        return [self._picture(rng, level, size) for _ in range(self.batch)]
+        return self._with_earlier(rng, level, [self._picture(rng, level, size) for _ in range(self.batch)])
 
     def _picture(self, rng: Random, level: Difficulty, size: dict) -> Sample:
         scene = scenes.random_scene(rng, **size, **level.scene)
@@ -85,7 +105,8 @@ class Stream:
         fps = rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
         size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS, "frames": (frames, frames)}
         # A clip has several times the tokens of a picture: fewer fit into the same time.
-        return [self._clip(rng, level, size, fps) for _ in range(max(1, self.batch // 3))]
+        count = max(1, self.batch // 3)
+        return self._with_earlier(rng, level, [self._clip(rng, level, size, fps) for _ in range(count)])
 
     def _clip(self, rng: Random, level: Difficulty, size: dict, fps: float) -> Sample:
         options = {name: value for name, value in level.scene.items() if name != "count"}
@@ -99,6 +120,13 @@ class Stream:
         ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
         return Sample(patches, self._segments(rng, level, clip, ask, self.segments), cells)
 
+    def _with_earlier(self, rng: Random, level: Difficulty, samples: list[Sample]) -> list[Sample]:
+        """Put a turn about a neighbour's picture, or mere talk, before some of the rows."""
+        return [
+            replace(sample, earlier=_earlier(rng, level, other)) if rng.random() < level.earlier else sample
+            for sample, other in zip(samples, samples[1:] + samples[:1], strict=True)
+        ]
+
     def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:
         made = []
         for _ in range(count):
@@ -111,6 +139,13 @@ class Stream:
             elif question := ask():
                 made.append(Segment((_turn(question),)))
         return tuple(made)
+
+
+def _earlier(rng: Random, level: Difficulty, other: Sample) -> tuple[Earlier, ...]:
+    if rng.random() < 0.3:
+        return (Earlier(_turn(questions.smalltalk(rng, split=level.split))),)
+    turns = [turn for segment in other.segments if not segment.blind for turn in segment.turns[:1]]
+    return (Earlier(rng.choice(turns), other.patches, other.cells),) if turns else ()
 
 
 def cell_truth(owners: np.ndarray, things: list, patches: Patches) -> dict[str, np.ndarray]:
