@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 MediaKind = Literal["image", "video"]
 SpanKind = Literal["text", "special", "image", "video", "answer"]
 
@@ -87,15 +88,36 @@ class Patches:
         t, h, w = self.cells_thw
         return t * h * w
 
-    def cell_box(self, row: int, column: int) -> tuple[float, float, float, float]:
+    def cell_box(self, row: int, column: int) -> Box:
         """Pixel box (left, top, right, bottom) of a merged cell in the upright original."""
+        return self._box(row, column, self.cells_thw[1:])
+
+    def patch_box(self, row: int, column: int) -> Box:
+        """Pixel box of one patch in the upright original."""
+        return self._box(row, column, self.grid_thw[1:])
+
+    def cell_at(self, x: float, y: float) -> tuple[int, int]:
+        """(row, column) of the merged cell that shows a point of the original; x and y in its pixels."""
+        if not (0 <= x < self.width and 0 <= y < self.height):
+            raise ValueError(f"({x}, {y}) lies outside the picture of {self.width}×{self.height}")
         _, rows, columns = self.cells_thw
-        return (
-            column * self.width / columns,
-            row * self.height / rows,
-            (column + 1) * self.width / columns,
-            (row + 1) * self.height / rows,
-        )
+        return int(y * rows / self.height), int(x * columns / self.width)
+
+    def patch_place(self, index: int) -> tuple[int, int, int]:
+        """(t, row, column) of the patch at ``index`` of ``pixels``, which are in merge-block order."""
+        _, rows, columns = self.cells_thw
+        cell, inside = divmod(index, self.merge_size**2)
+        t, cell = divmod(cell, rows * columns)
+        row, column = divmod(cell, columns)
+        down, right = divmod(inside, self.merge_size)
+        return t, row * self.merge_size + down, column * self.merge_size + right
+
+    def _box(self, row: int, column: int, grid: tuple[int, int]) -> Box:
+        rows, columns = grid
+        if not (0 <= row < rows and 0 <= column < columns):
+            raise ValueError(f"row {row}, column {column} lies outside the grid of {rows}×{columns}")
+        across, down = self.width / columns, self.height / rows
+        return column * across, row * down, (column + 1) * across, (row + 1) * down
 
 
 @dataclass(frozen=True)
