@@ -1,0 +1,113 @@
+"""One turn as the chat shows it, with an engine that is made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from ui import chat
+from ui.service import Failed, Finished, Refused, Said, Working
+from ui.state import UserSession
+
+
+class Script:
+    """A service whose turn yields what it is given, and raises what is an exception."""
+
+    def __init__(self, *events):
+        self.events = events
+
+    def turn(self, user, *_):
+        for event in self.events:
+            if callable(event):
+                event(user)
+            elif isinstance(event, Exception):
+                raise event
+            else:
+                yield event
+
+
+@pytest.fixture
+def user():
+    return UserSession(messages=[{"role": "assistant", "content": "earlier"}])
+
+
+def run(user, *events) -> list[chat.View]:
+    return list(chat.converse(Script(*events), user, "What?", ["/cache/cat.png"], 16, 0.0, True))
+
+
+LOOKING = Working("looking at cat.png", True)
+
+
+def test_the_box_is_emptied_once_the_files_are_read(user):
+    views = run(user, Working("opening cat.png", False), LOOKING, Said("a"))
+    emptied = next(i for i, view in enumerate(views) if view.box is not None)
+    assert views[emptied].box == {"text": "", "files": []}
+    assert [len(view.messages) for view in views[:emptied]] == [1] * emptied
+    assert len(views[emptied].messages) == 3
+
+
+def test_a_finished_turn_is_remembered(user, trace):
+    last = run(user, LOOKING, Finished("id", trace))[-1]
+    assert last.finished.run_id == "id"
+    assert not last.running
+    assert user.messages[-1] == {"role": "assistant", "content": "a cat"}
+    assert user.runs == [("Turn 1: What?", "id")]
+    assert not user.busy
+
+
+def test_refused_before_reading_leaves_chat_and_box(user):
+    last = run(user, Working("opening cat.png", False), Refused("cat.png: the file is empty"))[-1]
+    assert last.warning == "cat.png: the file is empty"
+    assert last.box is None  # untouched
+    assert last.messages == [{"role": "assistant", "content": "earlier"}]
+
+
+def test_failing_before_the_first_word_gives_the_question_back(user):
+    last = run(user, LOOKING, Failed("ab12", ""))[-1]
+    assert "ab12" in last.warning
+    assert last.box == {"text": "What?", "files": ["/cache/cat.png"]}
+    assert last.messages == [{"role": "assistant", "content": "earlier"}]
+
+
+def test_failing_later_keeps_the_partial_answer(user):
+    last = run(user, LOOKING, Said("half an"), Failed("ab12", "half an"))[-1]
+    assert "half an" in last.messages[-1]["content"]
+    assert "ab12" in last.messages[-1]["content"]
+    assert last.box is None
+    assert not user.busy
+
+
+def test_stopping_while_files_are_opened_changes_nothing(user):
+    views = run(user, UserSession.halt, Working("opening cat.png", False), LOOKING, Said("no"))
+    assert views[-1].messages == [{"role": "assistant", "content": "earlier"}]
+    assert not views[-1].running
+
+
+def test_fast_answers_do_not_flood_the_page(user, trace):
+    views = run(user, LOOKING, *[Said("a" * n) for n in range(500)], Finished("id", trace))
+    assert len(views) < 20
+    assert views[-1].finished
+
+
+def test_closing_the_page_stops_the_turn(user):
+    views = chat.converse(Script(LOOKING, Said("a"), Said("b")), user, "What?", [], 16, 0.0, True)
+    next(views), next(views)
+    views.close()
+    assert user.stop.is_set()
+    assert not user.busy
+
+
+@pytest.mark.parametrize(("finish", "mark"), [("stopped", "(stopped)"), ("length", "(token limit reached)")])
+def test_an_answer_says_why_it_ended_early(finish, mark):
+    assert mark in chat._answer("half", finish)["content"]
+    assert chat._answer("whole", "eos")["content"] == "whole"
+
+
+def test_html_shows_as_it_was_written():
+    assert chat.plain("a <b> & c") == "a &lt;b&gt; &amp; c"
+    assert chat.plain("use `<b>` or\n```\n<i>\n```\n<u>") == "use `<b>` or\n```\n<i>\n```\n&lt;u&gt;"
+
+
+def test_files_that_browsers_cannot_show_stand_by_their_name():
+    picture, scan, _ = chat._question("hi", ["/c/a.png", "/c/scan.tiff"])[0]["content"]
+    assert picture["path"] == "/c/a.png"
+    assert scan["text"] == "`scan.tiff`"

@@ -1,0 +1,81 @@
+let data = null;
+
+const box = (big, small) => {
+  const node = make("div", "gb-step");
+  node.append(make("b", "", big), make("span", "", small));
+  return node;
+};
+
+const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : word.endsWith("ch") ? "es" : "s"}`;
+
+const inWords = (medium) => {
+  const { kind, frames, temporal, grid, cells, patch, merge, tokens } = medium;
+  const patches = grid[0] * grid[1] * grid[2];
+  const pairs = kind === "video"
+    ? `${plural(frames, "frame")} make ${plural(grid[0], "temporal patch")} of ${temporal} frames each. ` : "";
+  const times = kind === "video" ? `${grid[0]} × ` : "";
+  return `${pairs}Cut into patches of ${patch} × ${patch} px: ${times}${grid[1]} × ${grid[2]} = ` +
+    `${number(patches)} patches. Each ${merge} × ${merge} block merges into one token: ` +
+    `${number(patches)} ÷ ${merge * merge} = ${number(tokens)} tokens.`;
+};
+
+const arithmetic = (medium) => {
+  const card = make("div", "gb-card gb-medium gb-" + medium.kind);
+  card.dataset.tokens = medium.tokens;
+  const flow = make("div", "gb-flow");
+  const clip = medium.kind === "video";
+  const many = (grid) => (clip ? grid : grid.slice(1)).join(" × ");
+  flow.append(
+    box(medium.original.join(" × "), "original pixels"), box(medium.seen.join(" × "), "resized to"),
+    box(many(medium.grid), clip ? "patches t × h × w" : "patches h × w"),
+    box(many(medium.cells), "merged cells"), box(number(medium.tokens), "tokens"),
+  );
+  card.append(make("p", "gb-name", medium.name), flow, make("p", "gb-soft", inWords(medium)));
+  medium.notes.forEach((note) => card.append(make("p", "gb-soft", note)));
+  return card;
+};
+
+const legend = (kind, count) => {
+  const item = make("span", "gb-" + kind);
+  item.append(make("i", "gb-dot"), make("span", "", kind === "special" ? "control" : kind), make("b", "", number(count)));
+  item.dataset.kind = kind;
+  return item;
+};
+
+const slice = (kind, count) => {
+  const part = make("i", "gb-" + kind);
+  part.style.flexGrow = count;
+  part.title = `${kind}: ${number(count)}`;
+  return part;
+};
+
+const showContext = () => {
+  const share = data.context ? data.total / data.context : 0;
+  find(".gb-gauge i").style.width = Math.min(100, 100 * share).toFixed(2) + "%";
+  find(".gb-gauge").classList.toggle("gb-full", share > 0.9);
+  find(".gb-used").textContent = data.context
+    ? `${number(data.total)} of ${number(data.context)} tokens used (${(100 * share).toFixed(1)} %), ` +
+      `${number(Math.max(0, data.context - data.total))} left for the next turns.`
+    : `${number(data.total)} tokens used.`;
+};
+
+const stat = ([label, value, meaning]) => {
+  const node = make("div", "gb-stat");
+  node.append(make("dt", "", label), make("dd", "", value), make("dd", "gb-soft", meaning));
+  return node;
+};
+
+const load = (fresh) => {
+  data = fresh;
+  const shown = data.kinds.filter(([, count]) => count);
+  element.dataset.total = data.total;
+  find(".gb-arithmetic").replaceChildren(
+    ...(data.media.length ? data.media.map(arithmetic) : [make("p", "gb-soft", "No picture or clip in this chat yet.")]),
+  );
+  find(".gb-bar").replaceChildren(...shown.map(([kind, count]) => slice(kind, count)));
+  find(".gb-legend").replaceChildren(...shown.map(([kind, count]) => legend(kind, count)));
+  showContext();
+  find(".gb-stats").replaceChildren(...data.stats.map(stat));
+};
+
+keepDrawn(load, () => {});

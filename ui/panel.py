@@ -1,0 +1,31 @@
+"""The base of everything the page draws itself: an HTML component fed with data, never with markup."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class Panel(gr.HTML):
+    """A static template and a script that draws ``value``, plain data, into it.
+
+    The data travels as one JSON string: Gradio then neither walks through it nor wraps it in proxies,
+    and the script puts every text in through ``textContent``, so none of it can become markup.
+    """
+
+    def __init__(self, template: str = "", script: str | None = None, **kwargs):
+        if script:
+            kwargs["js_on_load"] = (ASSETS / "common.js").read_text() + (ASSETS / script).read_text()
+        super().__init__(html_template=template, apply_default_css=False, **kwargs)
+
+    def postprocess(self, value):
+        return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def template(name: str) -> str:
+    """The static markup of a panel."""
+    return (ASSETS / name).read_text()

@@ -1,0 +1,20 @@
+"""The Positions panel: where M-RoPE puts every token in time, height and width."""
+
+from __future__ import annotations
+
+from ui.draw import position_data
+from ui.panel import Panel, template
+from vlm.records import Trace
+
+
+class Positions(Panel):
+    """Lines over the sequence, heat maps over a medium's cells, and the table of all tokens."""
+
+
+def create() -> Positions:
+    return Positions(template("positions.html"), "positions.js", elem_id="positions")
+
+
+def render(trace: Trace) -> dict:
+    """The panel's value for one turn."""
+    return position_data(trace)
