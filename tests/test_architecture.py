@@ -102,7 +102,9 @@ def test_readme_maps_every_source_file():
         if name.startswith(("vlm/", "ui/")) and name.endswith(".py") and not name.endswith("__init__.py")
     }  # fmt: skip
     assert code - mapped() == set(), "in the tree but not in the README's map"
-    assert {name for name in mapped() if not (ROOT / name).exists()} == set(), "in the map but not in the tree"
+    assert {name for name in mapped() if not (ROOT / name).exists()} == set(), (
+        "in the map but not in the tree"
+    )
 
 
 def test_repo_stays_small():

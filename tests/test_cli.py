@@ -99,14 +99,16 @@ def test_inspect_with_a_preset_counts_vision_tokens_and_says_why_not_text(disc):
 
 
 def test_pixel_limits_change_what_the_model_would_see(disc):
-    small = json.loads(vlm("inspect", disc, "--model", "qwen2-vl-2b", "--max-pixels", "12544", "--json").stdout)
+    small = json.loads(
+        vlm("inspect", disc, "--model", "qwen2-vl-2b", "--max-pixels", "12544", "--json").stdout
+    )
     assert small["media"][0]["resized_width"] == 112
     assert vlm("inspect", disc, "--min-pixels", "90000", "--max-pixels", "10").returncode == 2
 
 
 def test_tree_names_every_official_tensor_without_loading_it():
     tree = json.loads(vlm("tree", "qwen2.5-vl-7b", "--json").stdout)
-    # model.safetensors.index.json of Qwen/Qwen2.5-VL-7B-Instruct: 729 tensors, 16,584,333,312 bytes of bfloat16.
+    # The index of Qwen/Qwen2.5-VL-7B-Instruct: 729 tensors, 16,584,333,312 bytes of bfloat16.
     assert len(tree["tensors"]) == 729
     assert tree["parameters"] == 16_584_333_312 // 2
     assert tree["tensors"]["visual.patch_embed.proj.weight"] == [1280, 3, 2, 14, 14]

@@ -15,7 +15,9 @@ TEXT = (ROOT / "README.md").read_text()
 
 
 def commands() -> list[str]:
-    shown = [line.split("  #")[0].split("   ")[0] for line in TEXT.splitlines() if line.startswith("python -m vlm")]
+    shown = [
+        line.split("  #")[0].split("   ")[0] for line in TEXT.splitlines() if line.startswith("python -m vlm")
+    ]
     # Training and the whole evaluation take hours; tests/train runs both verbs on little.
     return [line for line in shown if not line.startswith(("python -m vlm train", "python -m vlm evaluate"))]
 

@@ -86,24 +86,21 @@ def inspect(
 
 
 def _table(report: dict) -> str:
-    lines = []
-    for medium in report["media"]:
-        t, h, w = medium["grid_thw"]
-        lines.append(
-            f"{medium['file']}: {medium['kind']} {medium['width']}×{medium['height']} → "
-            f"{medium['resized_width']}×{medium['resized_height']} → {t}×{h}×{w} = {medium['patches']} patches "
-            f"→ {medium['tokens']} tokens"
-        )
+    lines = [_medium_line(medium) for medium in report["media"]]
     totals = (
-        "vision_tokens",
-        "text_tokens",
-        "special_tokens",
-        "sequence_length",
-        "context_length",
-        "rope_delta",
-    )
+        "vision_tokens", "text_tokens", "special_tokens", "sequence_length", "context_length", "rope_delta"
+    )  # fmt: skip
     lines += [f"{name.replace('_', ' ')}: {report[name]}" for name in totals if report[name] is not None]
-    return "\n".join([*lines, *report.get("notes", ())])
+    return "\n".join([*lines, *report["notes"]])
+
+
+def _medium_line(medium: dict) -> str:
+    t, h, w = medium["grid_thw"]
+    sizes = f"{medium['width']}×{medium['height']} → {medium['resized_width']}×{medium['resized_height']}"
+    return (
+        f"{medium['file']}: {medium['kind']} {sizes} → {t}×{h}×{w} = {medium['patches']} patches "
+        f"→ {medium['tokens']} tokens"
+    )
 
 
 @app.command()

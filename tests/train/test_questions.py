@@ -13,7 +13,16 @@ import pytest
 
 from vlm.train import phrasings, phrasings_unseen, phrasings_zh
 from vlm.train.questions import (
-    IMAGE_KINDS, KINDS, NUMBERS, PAIR_KINDS, VIDEO_KINDS, ask, ask_clip, ask_pair, corpus, dialogue,
+    IMAGE_KINDS,
+    KINDS,
+    NUMBERS,
+    PAIR_KINDS,
+    VIDEO_KINDS,
+    ask,
+    ask_clip,
+    ask_pair,
+    corpus,
+    dialogue,
     smalltalk,
 )
 from vlm.train.scenes import COLOURS, PATTERNS, REGIONS, SHAPES, SIZES, draw, random_clip, random_scene
@@ -72,8 +81,14 @@ def asked_clips(kind, number=150):
 def test_features_are_true_and_not_given_away(kind, split):
     for scene, question in asked(kind, split=split):
         text = question.text.lower().replace("how large", "how big")
-        for said in ("small, medium or large", "large, medium or small", "plain, striped, dotted or outlined",
-                     "kind of shape", "what shape", "the shape of"):
+        for said in (
+            "small, medium or large",
+            "large, medium or small",
+            "plain, striped, dotted or outlined",
+            "kind of shape",
+            "what shape",
+            "the shape of",
+        ):
             text = text.replace(said, "")
         thing = the_one(text, scene.things)
         assert question.answer == getattr(thing, kind)
@@ -120,8 +135,12 @@ def test_where_is_true():
 
 
 def holds(side, first, second):
-    return {"left": first.x < second.x, "right": first.x > second.x,
-            "above": first.y < second.y, "below": first.y > second.y}[side]
+    return {
+        "left": first.x < second.x,
+        "right": first.x > second.x,
+        "above": first.y < second.y,
+        "below": first.y > second.y,
+    }[side]
 
 
 def test_relations_are_true():
@@ -143,9 +162,14 @@ def test_relations_are_true():
 
 
 ENDS = {
-    "largest": lambda t: -t.radius, "biggest": lambda t: -t.radius, "smallest": lambda t: t.radius,
-    "leftmost": lambda t: t.x, "rightmost": lambda t: -t.x, "topmost": lambda t: t.y,
-    "highest": lambda t: t.y, "lowest": lambda t: -t.y,
+    "largest": lambda t: -t.radius,
+    "biggest": lambda t: -t.radius,
+    "smallest": lambda t: t.radius,
+    "leftmost": lambda t: t.x,
+    "rightmost": lambda t: -t.x,
+    "topmost": lambda t: t.y,
+    "highest": lambda t: t.y,
+    "lowest": lambda t: -t.y,
 }
 
 
@@ -169,8 +193,12 @@ def test_boxes_and_points_lie_on_the_thing():
         for scene, question in asked(kind, 150):
             thing = the_one(question.text, scene.things)
             ys, xs = np.nonzero(draw(scene)[1] == scene.things.index(thing))
-            ends = [1000 * xs.min() / 160, 1000 * ys.min() / 160, 1000 * (xs.max() + 1) / 160,
-                    1000 * (ys.max() + 1) / 160]
+            ends = [
+                1000 * xs.min() / 160,
+                1000 * ys.min() / 160,
+                1000 * (xs.max() + 1) / 160,
+                1000 * (ys.max() + 1) / 160,
+            ]
             answer = json.loads(question.answer)
             if kind == "box":  # an overlap may hide a part, but never shows more
                 found = np.array(answer["bbox_2d"])
@@ -270,8 +298,11 @@ def test_follow_ups_about_one_thing_are_true():
         scene = random_scene(rng, count=(2, 4))
         turns = dialogue(scene, rng, noise=0)
         if turns and turns[0].kind in ("colour", "shape", "size", "pattern"):
-            fits = [t for t in scene.things if all(
-                getattr(t, q.kind) == q.answer for q in turns if q.kind in FEATURES)]
+            fits = [
+                t
+                for t in scene.things
+                if all(getattr(t, q.kind) == q.answer for q in turns if q.kind in FEATURES)
+            ]
             assert fits, turns
 
 
@@ -288,9 +319,13 @@ def plain(template):
     return re.sub(r"\W+", " ", re.sub(r"\{\w+\}", "X", template)).strip().lower()
 
 
-@pytest.mark.parametrize(("train", "unseen"), [
-    (phrasings.TRAIN, phrasings_unseen.UNSEEN), (phrasings_zh.TRAIN, phrasings_zh.UNSEEN),
-])
+@pytest.mark.parametrize(
+    ("train", "unseen"),
+    [
+        (phrasings.TRAIN, phrasings_unseen.UNSEEN),
+        (phrasings_zh.TRAIN, phrasings_zh.UNSEEN),
+    ],
+)
 def test_unseen_wordings_are_never_used_in_training(train, unseen):
     assert set(train) == set(unseen)
     known = {plain(wording) for wordings in train.values() for wording in wordings}
@@ -298,19 +333,41 @@ def test_unseen_wordings_are_never_used_in_training(train, unseen):
     assert not set(phrasings.PREFIXES) & set(phrasings.UNSEEN_PREFIXES)
 
 
-@pytest.mark.parametrize("kind", [
-    "colour", "shape", "size", "pattern", "count", "count_of", "exists", "where", "background", "read",
-    "describe", "video_direction", "video_which",
-])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "colour",
+        "shape",
+        "size",
+        "pattern",
+        "count",
+        "count_of",
+        "exists",
+        "where",
+        "background",
+        "read",
+        "describe",
+        "video_direction",
+        "video_which",
+    ],
+)
 def test_common_kinds_have_many_wordings(kind):
     assert len(set(phrasings.TRAIN[kind])) >= 15 and len(set(phrasings_unseen.UNSEEN[kind])) >= 5
 
 
-@pytest.mark.parametrize("text", [
-    "What colour is the circle?", "What shape is the red object?", "How many objects are there?",
-    "How many circles are there?", "Is there a star?", "Is there a red circle?", "Where is the circle?",
-    "Describe the picture.",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What colour is the circle?",
+        "What shape is the red object?",
+        "How many objects are there?",
+        "How many circles are there?",
+        "Is there a star?",
+        "Is there a red circle?",
+        "Where is the circle?",
+        "Describe the picture.",
+    ],
+)
 def test_very_plain_questions_are_frequent(text):
     rng = Random(1)
     texts = Counter(ask(random_scene(rng), rng).text for _ in range(20000))

@@ -1,13 +1,29 @@
 """Scenes and clips: the facts must agree with the pixels."""
 
+from itertools import pairwise
 from random import Random
 
 import numpy as np
 import pytest
 
 from vlm.train.scenes import (
-    COLOURS, DIRECTIONS, LEVELS, PATTERNS, REGIONS, SHAPES, SIZES, Background, Scene, Thing, box, draw,
-    draw_clip, random_clip, random_scene, region, things_at,
+    COLOURS,
+    DIRECTIONS,
+    LEVELS,
+    PATTERNS,
+    REGIONS,
+    SHAPES,
+    SIZES,
+    Background,
+    Scene,
+    Thing,
+    box,
+    draw,
+    draw_clip,
+    random_clip,
+    random_scene,
+    region,
+    things_at,
 )
 
 GREY = Background("pale grey", (212, 212, 214))
@@ -27,8 +43,12 @@ def extent(mask):
     """The box of a mask in thousandths, found the slow way."""
     ys, xs = np.nonzero(mask)
     height, width = mask.shape
-    return [1000 * xs.min() / width, 1000 * ys.min() / height,
-            1000 * (xs.max() + 1) / width, 1000 * (ys.max() + 1) / height]
+    return [
+        1000 * xs.min() / width,
+        1000 * ys.min() / height,
+        1000 * (xs.max() + 1) / width,
+        1000 * (ys.max() + 1) / height,
+    ]
 
 
 def test_the_same_seed_gives_the_same_pictures():
@@ -120,7 +140,7 @@ def test_sizes_keep_their_classes():
             low, high = SIZES[thing.size]
             assert low <= thing.radius <= high
     ranges = list(SIZES.values())
-    assert all(first[1] * 1.3 < second[0] for first, second in zip(ranges, ranges[1:]))
+    assert all(first[1] * 1.3 < second[0] for first, second in pairwise(ranges))
 
 
 def test_all_numbers_of_things_come_up_alike():
@@ -157,8 +177,10 @@ def middle(mask):
 def check_motion(motion, clip, owners):
     masks = [owner == motion.thing_index for owner in owners]
     seen = [bool(mask.any()) for mask in masks]
-    wanted = {"appears": [f >= motion.frame for f in range(clip.frames)],
-              "disappears": [f < motion.frame for f in range(clip.frames)]}
+    wanted = {
+        "appears": [f >= motion.frame for f in range(clip.frames)],
+        "disappears": [f < motion.frame for f in range(clip.frames)],
+    }
     assert seen == wanted.get(motion.kind, [True] * clip.frames)
     assert len(set(seen)) == 2 or motion.kind in ("moves", "still")
     shown = [mask for mask in masks if mask.any()]

@@ -38,7 +38,9 @@ def test_cell_truth_names_what_covers_each_cell(tiny):
         index = row * columns + column
         found = cells["shape"][index]
         shares = [np.mean(block == i) for i in range(len(scene.things))]
-        expected = scenes.SHAPES.index(scene.things[int(np.argmax(shares))].shape) if max(shares) > 0.12 else -1
+        expected = (
+            scenes.SHAPES.index(scene.things[int(np.argmax(shares))].shape) if max(shares) > 0.12 else -1
+        )
         assert found == expected
     empty = owner.reshape(rows, 32, columns, 32).max((1, 3)).ravel() < 0
     assert (cells["colour"][empty] == -1).all()

@@ -74,4 +74,6 @@ def write_card(path: Path, scores: dict[str, list[dict]]) -> None:
     if START not in text or END not in text:
         raise InputError(f"{path.name} lacks the two markers that the figures go between")
     figures = f"{START}\n\n{scores_table(scores)}\n{END}"
-    path.write_text(re.sub(re.escape(START) + ".*" + re.escape(END), lambda _: figures, text, flags=re.DOTALL))
+    path.write_text(
+        re.sub(re.escape(START) + ".*" + re.escape(END), lambda _: figures, text, flags=re.DOTALL)
+    )

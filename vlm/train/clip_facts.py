@@ -28,12 +28,14 @@ def _direction(clip: Clip, rng: Random, index: int | None = None) -> Fact | None
 
 def _only(kind: str, motion: str):
     """The fact function "which thing moves / appears / disappears", asked when exactly one does."""
+
     def fact(clip: Clip, rng: Random, index: int | None = None) -> Fact | None:
         busy = doing(clip, motion)
         if len(busy) != 1:
             return None
         told = frozenset(("colour", "shape"))
         return Fact(kind, name_of(clip.scene.things, busy[0]), {}, None, busy[0], told)
+
     return fact
 
 
@@ -80,14 +82,31 @@ def _describe(clip: Clip, rng: Random, index: int | None = None) -> Fact:
 
 
 FACTS = {
-    "video_direction": _direction, "video_which": _only("video_which", "moves"), "video_moves": _moves,
-    "video_first": _first, "video_count": _count, "video_describe": _describe,
-    "appears": _only("appears", "appears"), "disappears": _only("disappears", "disappears"),
+    "video_direction": _direction,
+    "video_which": _only("video_which", "moves"),
+    "video_moves": _moves,
+    "video_first": _first,
+    "video_count": _count,
+    "video_describe": _describe,
+    "appears": _only("appears", "appears"),
+    "disappears": _only("disappears", "disappears"),
 }
 WEIGHTS = {
-    "video_direction": 26, "video_which": 12, "video_moves": 8, "video_first": 8, "video_count": 6,
-    "video_describe": 10, "appears": 10, "disappears": 10, "colour": 6, "shape": 6, "size": 2, "pattern": 2,
-    "count": 4, "exists": 4, "background": 2,
+    "video_direction": 26,
+    "video_which": 12,
+    "video_moves": 8,
+    "video_first": 8,
+    "video_count": 6,
+    "video_describe": 10,
+    "appears": 10,
+    "disappears": 10,
+    "colour": 6,
+    "shape": 6,
+    "size": 2,
+    "pattern": 2,
+    "count": 4,
+    "exists": 4,
+    "background": 2,
 }
 
 

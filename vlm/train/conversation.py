@@ -17,26 +17,46 @@ ME = "I am a tiny model that knows simple shapes."
 _TALK = {  # for each language: wordings for training, unseen wordings, the answer
     "en": (
         (
-            ("Hello!", "Hello", "Hi!", "Hi there!", "Hey!", "Good morning!", "Good evening!",
-             "Hello there!"),
+            ("Hello!", "Hello", "Hi!", "Hi there!", "Hey!", "Good morning!", "Good evening!", "Hello there!"),
             ("Greetings!", "Good afternoon!", "Howdy!"),
             "Hello! " + ME,
         ),
         (
-            ("Who are you?", "What are you?", "What is your name?", "Tell me about yourself.",
-             "Are you a person?", "Are you a human?", "Are you an AI?", "Introduce yourself."),
+            (
+                "Who are you?",
+                "What are you?",
+                "What is your name?",
+                "Tell me about yourself.",
+                "Are you a person?",
+                "Are you a human?",
+                "Are you an AI?",
+                "Introduce yourself.",
+            ),
             ("Who am I talking to?", "What kind of thing are you?", "Are you a robot?"),
             ME,
         ),
         (
-            ("What can you do?", "What do you know?", "How can you help me?", "What can I ask you?",
-             "Help!", "What are you good at?", "What should I ask?"),
+            (
+                "What can you do?",
+                "What do you know?",
+                "How can you help me?",
+                "What can I ask you?",
+                "Help!",
+                "What are you good at?",
+                "What should I ask?",
+            ),
             ("What are you able to do?", "What are your skills?", "Which questions can I ask?"),
             "I can tell colours, shapes, sizes and places of simple shapes.",
         ),
         (
-            ("Thanks!", "Thank you!", "Thank you very much.", "Thanks a lot!", "Great, thanks.",
-             "Nice, thank you."),
+            (
+                "Thanks!",
+                "Thank you!",
+                "Thank you very much.",
+                "Thanks a lot!",
+                "Great, thanks.",
+                "Nice, thank you.",
+            ),
             ("Many thanks!", "Cheers!", "That was helpful, thanks!"),
             "You are welcome!",
         ),
@@ -66,31 +86,77 @@ _TALK = {  # for each language: wordings for training, unseen wordings, the answ
 }
 _STRANGERS = {
     "train": (
-        "dog", "cat", "car", "person", "tree", "house", "phone", "bird", "horse", "boat", "chair", "table",
-        "flower", "book", "train", "child", "cup", "shoe", "bike", "fish",
+        "dog",
+        "cat",
+        "car",
+        "person",
+        "tree",
+        "house",
+        "phone",
+        "bird",
+        "horse",
+        "boat",
+        "chair",
+        "table",
+        "flower",
+        "book",
+        "train",
+        "child",
+        "cup",
+        "shoe",
+        "bike",
+        "fish",
     ),
     "unseen": (
-        "plane", "banana", "computer", "cow", "bridge", "river", "hat", "spoon",
+        "plane",
+        "banana",
+        "computer",
+        "cow",
+        "bridge",
+        "river",
+        "hat",
+        "spoon",
     ),
 }
 _STRANGE = {
     "train": (
-        "Is there a {}?", "Do you see a {}?", "Where is the {}?", "How many {}s are there?",
-        "Can you see a {}?", "What colour is the {}?", "Is this a {}?", "Do you know what a {} is?",
+        "Is there a {}?",
+        "Do you see a {}?",
+        "Where is the {}?",
+        "How many {}s are there?",
+        "Can you see a {}?",
+        "What colour is the {}?",
+        "Is this a {}?",
+        "Do you know what a {} is?",
         "Describe the {}.",
     ),
     "unseen": (
-        "Is that a {}?", "Have you seen a {}?", "Could there be a {}?", "How big is the {}?",
+        "Is that a {}?",
+        "Have you seen a {}?",
+        "Could there be a {}?",
+        "How big is the {}?",
     ),
 }
 _BEYOND = {
     "train": (
-        "What is the capital of France?", "What is the weather today?", "Tell me a joke.", "Write a poem.",
-        "What is two plus two?", "Who is the president?", "What time is it?", "Translate this to French.",
-        "Write some Python code.", "How old are you?", "Sing a song.", "What is the meaning of life?",
+        "What is the capital of France?",
+        "What is the weather today?",
+        "Tell me a joke.",
+        "Write a poem.",
+        "What is two plus two?",
+        "Who is the president?",
+        "What time is it?",
+        "Translate this to French.",
+        "Write some Python code.",
+        "How old are you?",
+        "Sing a song.",
+        "What is the meaning of life?",
     ),
     "unseen": (
-        "What day is it?", "Tell me a story.", "Who wrote Hamlet?", "What is ten minus three?",
+        "What day is it?",
+        "Tell me a story.",
+        "Who wrote Hamlet?",
+        "What is ten minus three?",
     ),
 }
 ONLY = "I only know simple shapes."
@@ -131,7 +197,7 @@ def _about_it(scene: Scene | Clip, rng: Random, turns: int, ask) -> list[Questio
 
 
 def _one_after_another(scene: Scene | Clip, rng: Random, turns: int, ask) -> list[Question]:
-    """"Is there a star?" - "And a circle?", or the same with how many."""
+    """ "Is there a star?" - "And a circle?", or the same with how many."""
     kind = rng.choice(("exists", "count_of"))
     picture = scene.scene if isinstance(scene, Clip) else scene
     facts, said = [], set()
@@ -143,8 +209,13 @@ def _one_after_another(scene: Scene | Clip, rng: Random, turns: int, ask) -> lis
     return [ask(fact, bool(i)) for i, fact in enumerate(facts)]
 
 
-def dialogue(scene: Scene | Clip, rng: Random, turns: tuple[int, int] = (2, 4), split: str = "train",
-             noise: float = 1.0) -> list[Question]:
+def dialogue(
+    scene: Scene | Clip,
+    rng: Random,
+    turns: tuple[int, int] = (2, 4),
+    split: str = "train",
+    noise: float = 1.0,
+) -> list[Question]:
     """A conversation of (fewest, most) turns about a scene or a clip; later turns need the earlier ones.
 
     It may come out shorter where the scene holds little to ask, and is empty where it holds nothing.

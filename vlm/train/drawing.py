@@ -71,8 +71,16 @@ def _crescent(u, v):
 
 
 DISTANCES = {
-    "circle": _circle, "square": _square, "triangle": _triangle, "star": _star, "heart": _heart,
-    "cross": _cross, "diamond": _diamond, "ring": _ring, "hexagon": _hexagon, "crescent": _crescent,
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "heart": _heart,
+    "cross": _cross,
+    "diamond": _diamond,
+    "ring": _ring,
+    "hexagon": _hexagon,
+    "crescent": _crescent,
 }
 
 
@@ -84,7 +92,7 @@ def glyphs(text: str, half: int) -> np.ndarray:
     mask = ImageFont.load_default(max(6, 64 * scale)).getmask(text, mode="L")
     ink = np.asarray(mask, np.float32).reshape(mask.size[::-1]) / 255
     rows, columns = np.flatnonzero(ink.max(1) > 0.3), np.flatnonzero(ink.max(0) > 0.3)
-    return np.ascontiguousarray(ink[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1])
+    return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def _blend(rgb, target, share: float) -> tuple[float, ...]:
@@ -100,8 +108,10 @@ def _second_tone(thing: Thing) -> tuple[float, ...]:
 
 def _outline_tone(thing: Thing, background: Background) -> tuple[int, int, int]:
     """Black, white or grey, whichever stands out most from both the thing and the background."""
+
     def contrast(tone):
         return min(sum(abs(tone[0] - part) for part in rgb) for rgb in (thing.rgb, background.rgb))
+
     return max(((0, 0, 0), (255, 255, 255), (140, 140, 140)), key=contrast)
 
 
@@ -144,7 +154,7 @@ def _text_cover(thing: Thing, width: int, height: int):
     rows, columns = ink.shape
     top, left = round(thing.y * height - rows / 2), round(thing.x * width - columns / 2)
     y0, x0 = max(0, top), max(0, left)
-    ink = ink[y0 - top:height - top, x0 - left:width - left]
+    ink = ink[y0 - top : height - top, x0 - left : width - left]
     return (slice(y0, y0 + ink.shape[0]), slice(x0, x0 + ink.shape[1])), ink, None
 
 
@@ -175,7 +185,7 @@ def _noise(height: int, width: int, seed: int) -> np.ndarray:
     y, x = seed % 320, seed // 320 % 320
     rows, columns = -(-(y + height) // 640), -(-(x + width) // 640)
     sheet = _grain() if rows == columns == 1 else np.tile(_grain(), (rows, columns))
-    return sheet[y:y + height, x:x + width]
+    return sheet[y : y + height, x : x + width]
 
 
 def _gradient(height: int, width: int, seed: int) -> np.ndarray:

@@ -28,9 +28,8 @@ class CellHeads(nn.Module):
         }
         owned = cells["shape"] >= 0
         centre = torch.stack((cells["x"], cells["y"]), dim=-1)[owned]
-        losses["centre"] = (self.centre(features[owned]).float() - centre).abs().mean() if owned.any() else 0 * (
-            losses["shape"]
-        )
+        missed = (self.centre(features[owned]).float() - centre).abs()
+        losses["centre"] = missed.sum() / max(1, missed.numel())  # 0 where every cell is background
         return losses
 
 

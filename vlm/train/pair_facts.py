@@ -17,6 +17,7 @@ def _more(first: Scene, second: Scene, rng: Random) -> Fact:
 
 def _same(feature: str):
     """The fact function "do both pictures show the same colour / shape", asked of one thing in each."""
+
     def fact(first: Scene, second: Scene, rng: Random) -> Fact | None:
         if len(first.things) != 1 or len(second.things) != 1:
             return None
@@ -25,6 +26,7 @@ def _same(feature: str):
         if not same and rng.random() < 0.6:
             return None
         return Fact("compare_" + feature, "yes" if same else "no")
+
     return fact
 
 
@@ -41,14 +43,20 @@ def _which(first: Scene, second: Scene, rng: Random) -> Fact | None:
 
 def _in_one(kind: str):
     """The fact function that asks a picture question about the first or the second picture."""
+
     def fact(first: Scene, second: Scene, rng: Random) -> Fact | None:
         nth, scene = rng.choice((("first", first), ("second", second)))
         found = PICTURE_FACTS[kind](scene, rng)
         return found and Fact(f"compare_{kind}_in", found.answer, found.slots | {"nth": nth})
+
     return fact
 
 
 FACTS = {
-    "compare_count": _more, "compare_colour": _same("colour"), "compare_shape": _same("shape"),
-    "compare_exists": _which, "compare_colour_in": _in_one("colour"), "compare_count_in": _in_one("count"),
+    "compare_count": _more,
+    "compare_colour": _same("colour"),
+    "compare_shape": _same("shape"),
+    "compare_exists": _which,
+    "compare_colour_in": _in_one("colour"),
+    "compare_count_in": _in_one("count"),
 }

@@ -10,7 +10,16 @@ from random import Random
 
 from vlm.train.drawing import box
 from vlm.train.wording import (
-    Fact, a, features_of, matching, name_of, noun_phrase, number, plural, refer, translate,
+    Fact,
+    a,
+    features_of,
+    matching,
+    name_of,
+    noun_phrase,
+    number,
+    plural,
+    refer,
+    translate,
 )
 from vlm.train.world import COLOURS, REGIONS, SHAPES, SIZES, Scene, Thing, clear_of_borders, region
 
@@ -29,8 +38,9 @@ def _pick(scene: Scene, rng: Random, index: int | None, text: bool = True) -> in
     return rng.choice(fit) if fit else None
 
 
-def _about(kind: str, scene: Scene, rng: Random, lang: str, index: int | None, answer, hide=(),
-           text: bool = True) -> Fact | None:
+def _about(
+    kind: str, scene: Scene, rng: Random, lang: str, index: int | None, answer, hide=(), text: bool = True
+) -> Fact | None:
     """A fact about one thing: the one given (a follow-up calls it "it"), or one the question singles out.
 
     `answer` makes the answer from the thing, None where there is none.
@@ -47,10 +57,13 @@ def _about(kind: str, scene: Scene, rng: Random, lang: str, index: int | None, a
 
 def _feature(name: str, text: bool):
     """The fact function for a plain feature of one thing."""
+
     def fact(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
         def answer(thing: Thing) -> str:
             return translate(getattr(thing, name), lang)
+
         return _about(name, scene, rng, lang, index, answer, (name,), text)
+
     return fact
 
 
@@ -128,6 +141,7 @@ def _count_of(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact |
 def _where(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str | None:
         return translate(region(thing), lang) if clear_of_borders(thing) else None
+
     return _about("where", scene, rng, lang, index, answer)
 
 
@@ -141,16 +155,22 @@ def _side(first: Thing, second: Thing) -> tuple[int, int] | None:
 
 _SIDES = {(0, -1): "left", (0, 1): "right", (1, -1): "above", (1, 1): "below"}
 _SIDE_PHRASES = {
-    "left": ("to the left of", "left of"), "right": ("to the right of", "right of"),
-    "above": ("above",), "below": ("below", "under"),
+    "left": ("to the left of", "left of"),
+    "right": ("to the right of", "right of"),
+    "above": ("above",),
+    "below": ("below", "under"),
 }
 
 
 def _relation_yes(side: tuple[int, int], slots: dict[str, str], rng: Random) -> Fact:
     true = rng.random() < 0.5
     claimed = _SIDES[side if true else (side[0], -side[1])]
-    return Fact("relation", "yes" if true else "no", slots | {"side": rng.choice(_SIDE_PHRASES[claimed])},
-                "relation_yes")
+    return Fact(
+        "relation",
+        "yes" if true else "no",
+        slots | {"side": rng.choice(_SIDE_PHRASES[claimed])},
+        "relation_yes",
+    )
 
 
 def _relation_side(side: tuple[int, int], slots: dict[str, str], rng: Random) -> Fact:
@@ -189,7 +209,11 @@ def _largest(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | 
 
 
 _ENDS = {
-    "leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, 1), "highest": (1, 1), "lowest": (1, -1),
+    "leftmost": (0, 1),
+    "rightmost": (0, -1),
+    "topmost": (1, 1),
+    "highest": (1, 1),
+    "lowest": (1, -1),
 }
 
 
@@ -221,12 +245,14 @@ def _read(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | Non
 def _box(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str:
         return json.dumps({"bbox_2d": list(box(thing, scene))})
+
     return _about("box", scene, rng, lang, index, answer)
 
 
 def _point(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str:
         return json.dumps({"point_2d": [round(1000 * thing.x), round(1000 * thing.y)]})
+
     return _about("point", scene, rng, lang, index, answer)
 
 
@@ -251,7 +277,9 @@ def caption(scene: Scene, lang: str = "en") -> str:
     things = sorted(scene.things, key=lambda thing: (REGIONS.index(region(thing)), thing.x))
     ground = translate(scene.background.name, lang)
     if lang == "zh":
-        return "，".join([ground + "背景上", *(map(_mention_zh, things) if things else ["什么都没有"])]) + "。"
+        return (
+            "，".join([ground + "背景上", *(map(_mention_zh, things) if things else ["什么都没有"])]) + "。"
+        )
     parts = [_mention(thing) for thing in things]
     if not parts:
         return f"Nothing, only {a(ground)} background."
@@ -264,13 +292,38 @@ def _describe(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact |
 
 
 FACTS = {
-    "colour": _feature("colour", True), "shape": _feature("shape", False), "size": _feature("size", False),
-    "pattern": _feature("pattern", False), "count": _count, "count_of": _count_of, "exists": _exists,
-    "where": _where, "relation": _relation, "largest": _largest, "leftmost": _leftmost,
-    "background": _background, "read": _read, "box": _box, "point": _point, "describe": _describe,
+    "colour": _feature("colour", True),
+    "shape": _feature("shape", False),
+    "size": _feature("size", False),
+    "pattern": _feature("pattern", False),
+    "count": _count,
+    "count_of": _count_of,
+    "exists": _exists,
+    "where": _where,
+    "relation": _relation,
+    "largest": _largest,
+    "leftmost": _leftmost,
+    "background": _background,
+    "read": _read,
+    "box": _box,
+    "point": _point,
+    "describe": _describe,
 }
 WEIGHTS = {
-    "colour": 14, "shape": 14, "size": 6, "pattern": 6, "count": 9, "count_of": 9, "exists": 12, "where": 10,
-    "relation": 8, "largest": 5, "leftmost": 5, "background": 5, "read": 8, "box": 5, "point": 3,
+    "colour": 14,
+    "shape": 14,
+    "size": 6,
+    "pattern": 6,
+    "count": 9,
+    "count_of": 9,
+    "exists": 12,
+    "where": 10,
+    "relation": 8,
+    "largest": 5,
+    "leftmost": 5,
+    "background": 5,
+    "read": 8,
+    "box": 5,
+    "point": 3,
     "describe": 8,
 }

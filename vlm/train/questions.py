@@ -16,8 +16,18 @@ from vlm.train.wording import NUMBERS, ZH_KINDS, Fact, Question, word
 from vlm.train.world import Clip, Scene
 
 __all__ = [
-    "IMAGE_KINDS", "KINDS", "NUMBERS", "PAIR_KINDS", "VIDEO_KINDS", "Question", "ask", "ask_clip", "ask_pair",
-    "corpus", "dialogue", "smalltalk",
+    "IMAGE_KINDS",
+    "KINDS",
+    "NUMBERS",
+    "PAIR_KINDS",
+    "VIDEO_KINDS",
+    "Question",
+    "ask",
+    "ask_clip",
+    "ask_pair",
+    "corpus",
+    "dialogue",
+    "smalltalk",
 ]
 
 IMAGE_KINDS = tuple(picture_facts.WEIGHTS)
@@ -48,30 +58,39 @@ def _ask(kinds, weights, rng: Random, split: str, zh: float, noise: float, make)
     return word(fact, rng, split, "en", noise) if fact else None
 
 
-def ask(scene: Scene, rng: Random, kinds=None, split: str = "train", zh: float = 0.0,
-        noise: float = 1.0) -> Question | None:
+def ask(
+    scene: Scene, rng: Random, kinds=None, split: str = "train", zh: float = 0.0, noise: float = 1.0
+) -> Question | None:
     """A question about a picture, of one of `kinds` (default: IMAGE_KINDS); None where none applies.
 
     `zh` is the share of questions in Chinese, `noise` scales prefixes, spellings and typing slips.
     """
+
     def make(kind, lang):
         return picture_facts.FACTS[kind](scene, rng, lang)
+
     return _ask(kinds or IMAGE_KINDS, picture_facts.WEIGHTS, rng, split, zh, noise, make)
 
 
-def ask_clip(clip: Clip, rng: Random, kinds=None, split: str = "train", zh: float = 0.0,
-             noise: float = 1.0) -> Question | None:
+def ask_clip(
+    clip: Clip, rng: Random, kinds=None, split: str = "train", zh: float = 0.0, noise: float = 1.0
+) -> Question | None:
     """A question about a clip, of one of `kinds` (default: VIDEO_KINDS); None where none applies."""
+
     def make(kind, lang):
         return clip_facts.clip_fact(kind, clip, rng, lang)
+
     return _ask(kinds or VIDEO_KINDS, clip_facts.WEIGHTS, rng, split, zh, noise, make)
 
 
-def ask_pair(first: Scene, second: Scene, rng: Random, kinds=None, split: str = "train",
-             noise: float = 1.0) -> Question | None:
+def ask_pair(
+    first: Scene, second: Scene, rng: Random, kinds=None, split: str = "train", noise: float = 1.0
+) -> Question | None:
     """A question about two pictures, of one of `kinds` (default: PAIR_KINDS); None where none applies."""
+
     def make(kind, _lang):
         return pair_facts.FACTS[kind](first, second, rng)
+
     return _ask(kinds or PAIR_KINDS, {}, rng, split, 0.0, noise, make)
 
 

@@ -8,14 +8,47 @@ from random import Random
 
 from vlm.train.drawing import between, box, draw, draw_clip, things_at
 from vlm.train.world import (
-    BACKGROUNDS, COLOURS, DIRECTIONS, PATTERNS, REGIONS, SHAPES, SIZES, TEXTURES, WORDS,
-    Background, Clip, Motion, Scene, Thing, clear_of_borders, region,
+    BACKGROUNDS,
+    COLOURS,
+    DIRECTIONS,
+    PATTERNS,
+    REGIONS,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+    WORDS,
+    Background,
+    Clip,
+    Motion,
+    Scene,
+    Thing,
+    clear_of_borders,
+    region,
 )
 
 __all__ = [
-    "BACKGROUNDS", "COLOURS", "DIRECTIONS", "LEVELS", "PATTERNS", "REGIONS", "SHAPES", "SIZES", "TEXTURES",
-    "Background", "Clip", "Motion", "Scene", "Thing", "box", "clear_of_borders", "draw", "draw_clip",
-    "random_clip", "random_scene", "region", "things_at",
+    "BACKGROUNDS",
+    "COLOURS",
+    "DIRECTIONS",
+    "LEVELS",
+    "PATTERNS",
+    "REGIONS",
+    "SHAPES",
+    "SIZES",
+    "TEXTURES",
+    "Background",
+    "Clip",
+    "Motion",
+    "Scene",
+    "Thing",
+    "box",
+    "clear_of_borders",
+    "draw",
+    "draw_clip",
+    "random_clip",
+    "random_scene",
+    "region",
+    "things_at",
 ]
 
 # A curriculum: keyword arguments for random_scene, from the easiest pictures to the fullest.
@@ -73,8 +106,9 @@ def _thing(rng: Random, shape: str, colour: str, size: str, patterns, rotate: bo
 def _as_text(rng: Random, thing: Thing) -> Thing:
     size = rng.choice(("medium", "large"))  # small text could not be read
     radius = rng.uniform(*SIZES[size])
-    return replace(thing, shape="text", text=_characters(rng), pattern="plain", angle=0.0, size=size,
-                   radius=radius)
+    return replace(
+        thing, shape="text", text=_characters(rng), pattern="plain", angle=0.0, size=size, radius=radius
+    )
 
 
 def _cast(rng: Random, number: int, ground: str, shapes, sizes, patterns, rotate: bool, text: float):
@@ -126,8 +160,17 @@ def _place(rng: Random, cast, width: int, height: int) -> tuple[Thing, ...] | No
 
 
 def random_scene(
-    rng: Random, *, width: int = 160, height: int = 160, count: tuple[int, int] = (1, 3), shapes=SHAPES,
-    sizes=tuple(SIZES), patterns=PATTERNS, rotate: bool = True, textures=TEXTURES, text: float = 0.0,
+    rng: Random,
+    *,
+    width: int = 160,
+    height: int = 160,
+    count: tuple[int, int] = (1, 3),
+    shapes=SHAPES,
+    sizes=tuple(SIZES),
+    patterns=PATTERNS,
+    rotate: bool = True,
+    textures=TEXTURES,
+    text: float = 0.0,
 ) -> Scene:
     """A random scene with `count` = (fewest, most) things, every number equally likely.
 
@@ -191,8 +234,14 @@ def _at_start(scene: Scene, motions) -> Scene:
 
 
 def random_clip(
-    rng: Random, *, width: int = 160, height: int = 160, frames: tuple[int, int] = (4, 8),
-    count: tuple[int, int] = (1, 3), eight: bool = False, **options,
+    rng: Random,
+    *,
+    width: int = 160,
+    height: int = 160,
+    frames: tuple[int, int] = (4, 8),
+    count: tuple[int, int] = (1, 3),
+    eight: bool = False,
+    **options,
 ) -> Clip:
     """A random clip of (fewest, most) frames in which at least one thing moves, appears or disappears.
 
@@ -200,7 +249,7 @@ def random_clip(
     Further options are those of random_scene.
     """
     number = rng.randint(*frames)
-    directions = tuple(DIRECTIONS)[:8 if eight else 4]
+    directions = tuple(DIRECTIONS)[: 8 if eight else 4]
     # Large things have little room to move in.
     options.setdefault("sizes", ("small", "medium"))
     while True:

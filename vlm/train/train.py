@@ -44,7 +44,7 @@ class TrainOptions:
     decoder: float = 2e-3
     warmup: int = 100
     decay: float = 0.5  # share of the run over which the rates fall to zero
-    cells: float = 1.0  # weight of the auxiliary losses; falls to zero by the middle of the run
+    cells: float = 1.0  # weight of the auxiliary losses; half of it by the middle of the run
     curriculum_start: float = 0.0  # where on the curriculum (0 … 1) the run begins
     seed: int = 0
     save_every: int = 250
@@ -98,7 +98,7 @@ def _step(step, options, model, heads, optimiser, stream, rank, world) -> dict:
     batch = stream.make(step * world + rank, difficulty(progress)).to(options.device)
     made = time.perf_counter()
     parts = losses(model, heads, batch)
-    fade = max(0.05, 1 - 2 * progress)
+    fade = max(0.5, 1 - progress)
     cells = sum(loss for name, loss in parts.items() if name != "answers")
     (parts["answers"] + options.cells * fade * cells).backward()
     norm = optimiser.step(schedule(step, options))
@@ -121,7 +121,11 @@ def _quick_scores(checkpoint: Checkpoint, options: TrainOptions, step: int) -> d
     """A few hundred held-out questions at full difficulty: enough to see the curve."""
     checkpoint.model.eval()
     stream = Stream(
-        Packer(checkpoint.tokenizer, checkpoint.config), checkpoint.config.pixels, batch=32, segments=8, seed=0
+        Packer(checkpoint.tokenizer, checkpoint.config),
+        checkpoint.config.pixels,
+        batch=32,
+        segments=8,
+        seed=0,
     )
     level = difficulty(1.0)
     batches = [
@@ -150,9 +154,7 @@ def _start(options: TrainOptions, rank: int) -> Checkpoint:
             make_tiny(folder, options.seed)
     if dist.is_initialized():
         dist.barrier()
-    return open_checkpoint(
-        folder, device=options.device, dtype=options.dtype, attention=options.attention
-    )
+    return open_checkpoint(folder, device=options.device, dtype=options.dtype, attention=options.attention)
 
 
 def _join() -> tuple[int, int]:

@@ -14,8 +14,10 @@ NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight
 ZH_KINDS = tuple(phrasings_zh.TRAIN)
 _ZH_ADJECTIVES = {"medium": "中等大小"}  # on its own "中" would mean "in"
 _TABLES = {
-    ("en", "train"): phrasings.TRAIN, ("en", "unseen"): phrasings_unseen.UNSEEN,
-    ("zh", "train"): phrasings_zh.TRAIN, ("zh", "unseen"): phrasings_zh.UNSEEN,
+    ("en", "train"): phrasings.TRAIN,
+    ("en", "unseen"): phrasings_unseen.UNSEEN,
+    ("zh", "train"): phrasings_zh.TRAIN,
+    ("zh", "unseen"): phrasings_zh.UNSEEN,
 }
 
 
@@ -141,7 +143,7 @@ def _slip(text: str, rng: Random) -> str:
         return text
     spot = rng.choice(spots)
     swapped = text[spot + 1] + text[spot] if rng.random() < 0.6 else text[spot]
-    return text[:spot] + swapped + text[spot + 2:]
+    return text[:spot] + swapped + text[spot + 2 :]
 
 
 def _prefixed(text: str, rng: Random, split: str) -> str:
@@ -164,11 +166,14 @@ def _roughen(text: str, rng: Random, split: str, noise: float) -> str:
 def _template(wordings, rng: Random) -> str:
     """One of the wordings; more than half the time one of the plainest, which come first."""
     roll = rng.random()
-    return rng.choice(wordings[:1] if roll < 0.3 else wordings[:phrasings.PLAIN] if roll < 0.55 else wordings)
+    return rng.choice(
+        wordings[:1] if roll < 0.3 else wordings[: phrasings.PLAIN] if roll < 0.55 else wordings
+    )
 
 
-def _english(template: str, slots: dict[str, str], rng: Random, split: str, noise: float,
-             prefix: bool) -> str:
+def _english(
+    template: str, slots: dict[str, str], rng: Random, split: str, noise: float, prefix: bool
+) -> str:
     noun = rng.choice(("object", "object", "thing", "figure"))
     nouns = rng.choice(("objects", "objects", "things", "shapes", "figures"))
     text = template.format(**{"noun": noun, "nouns": nouns} | slots)
@@ -185,8 +190,9 @@ def _chinese(template: str, slots: dict[str, str], rng: Random) -> str:
     return text.replace("?", rng.choice(("?", "？", "")))
 
 
-def word(fact: Fact, rng: Random, split: str = "train", lang: str = "en", noise: float = 1.0,
-         follow: bool = False) -> Question:
+def word(
+    fact: Fact, rng: Random, split: str = "train", lang: str = "en", noise: float = 1.0, follow: bool = False
+) -> Question:
     """Put a fact into words. `noise` scales the rates of prefixes, spellings and slips; 0 leaves them out."""
     key = fact.key or fact.kind
     template = _template(_TABLES[lang, split]["follow_" + key.removeprefix("video_") if follow else key], rng)

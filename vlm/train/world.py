@@ -5,29 +5,65 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SHAPES = (
-    "circle", "square", "triangle", "star", "heart", "cross", "diamond", "ring", "hexagon", "crescent",
+    "circle",
+    "square",
+    "triangle",
+    "star",
+    "heart",
+    "cross",
+    "diamond",
+    "ring",
+    "hexagon",
+    "crescent",
 )
 COLOURS = {
-    "red": (214, 32, 36), "orange": (248, 134, 22), "yellow": (248, 216, 36), "green": (38, 152, 62),
-    "blue": (34, 82, 214), "purple": (128, 44, 168), "pink": (250, 132, 186), "brown": (122, 72, 34),
-    "black": (22, 22, 24), "white": (250, 250, 250),
+    "red": (214, 32, 36),
+    "orange": (248, 134, 22),
+    "yellow": (248, 216, 36),
+    "green": (38, 152, 62),
+    "blue": (34, 82, 214),
+    "purple": (128, 44, 168),
+    "pink": (250, 132, 186),
+    "brown": (122, 72, 34),
+    "black": (22, 22, 24),
+    "white": (250, 250, 250),
 }
 # Radius as a share of the shorter edge. The gaps between classes keep "large" from shading into "medium".
 SIZES = {"small": (0.068, 0.086), "medium": (0.118, 0.140), "large": (0.185, 0.225)}
 PATTERNS = ("plain", "striped", "dotted", "outlined")
 TEXTURES = ("plain", "gradient", "noise")
 BACKGROUNDS = {
-    "white": (252, 252, 252), "pale grey": (212, 212, 214), "pale blue": (196, 218, 246),
-    "pale green": (202, 236, 200), "pale yellow": (250, 244, 202), "black": (10, 10, 12),
-    "dark grey": (74, 74, 78), "dark blue": (18, 28, 84), "dark green": (14, 66, 36),
+    "white": (252, 252, 252),
+    "pale grey": (212, 212, 214),
+    "pale blue": (196, 218, 246),
+    "pale green": (202, 236, 200),
+    "pale yellow": (250, 244, 202),
+    "black": (10, 10, 12),
+    "dark grey": (74, 74, 78),
+    "dark blue": (18, 28, 84),
+    "dark green": (14, 66, 36),
 }
 REGIONS = (
-    "top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right",
+    "top left",
+    "top",
+    "top right",
+    "left",
+    "centre",
+    "right",
+    "bottom left",
+    "bottom",
+    "bottom right",
 )
 # Unit steps with y downwards, as in pictures. The first four are the everyday ones.
 DIRECTIONS = {
-    "left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1),
-    "up left": (-1, -1), "up right": (1, -1), "down left": (-1, 1), "down right": (1, 1),
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+    "up left": (-1, -1),
+    "up right": (1, -1),
+    "down left": (-1, 1),
+    "down right": (1, 1),
 }
 WORDS = ("GO", "STOP", "YES", "NO", "UP", "CAT", "SUN", "OPEN", "EXIT", "HOT", "ICE", "TEA", "BUS", "ZOO")
 REACH = 1.25  # no shape reaches further from its centre than this many radii
