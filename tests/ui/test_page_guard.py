@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,7 +34,9 @@ def ask(
     asked = {"host": "127.0.0.1:7860", **headers}
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in asked.items()]
     scope = {"type": "http", "path": path, "headers": raw, "method": "GET" if body is None else "POST"}
-    asyncio.run(Guard(app, listens)(scope, receive, send))
+    # In a thread of its own: while a browser is open, playwright keeps an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, Guard(app, listens)(scope, receive, send)).result()
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
 
