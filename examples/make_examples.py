@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from vlm.train.scenes import BACKGROUNDS, Background, Clip, Motion, Scene, Thing, draw, draw_clip  # noqa: E402
-from vlm.train.world import COLOURS, SIZES  # noqa: E402
+from vlm.train.scenes.world import COLOURS, SIZES  # noqa: E402
 
 EDGE = 224  # pixels
 CLIP_FPS = 8

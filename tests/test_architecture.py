@@ -48,12 +48,6 @@ def test_vlm_imports_only_what_its_room_may(path):
         assert rooms & set(STAGES) <= ALLOWED[room]
 
 
-@pytest.mark.parametrize("path", sources("ui"), ids=lambda path: path.name)
-def test_only_the_service_reaches_the_engine(path):
-    reached = {name for name in imports(path) if name.startswith(("vlm.chat", "vlm.families"))}
-    assert not reached or path.name == "service.py"
-
-
 @pytest.mark.parametrize("name", ["tower.py", "connectors.py", "decoder.py"])
 def test_no_stage_imports_another(name):
     others = {f"vlm.models.{other}" for other in ("tower", "connectors", "decoder", "model")}

@@ -11,7 +11,6 @@ from random import Random
 import numpy as np
 import pytest
 
-from vlm.train import phrasings, phrasings_unseen, phrasings_zh
 from vlm.train.questions import (
     IMAGE_KINDS,
     KINDS,
@@ -23,6 +22,9 @@ from vlm.train.questions import (
     ask_pair,
     corpus,
     dialogue,
+    phrasings,
+    phrasings_unseen,
+    phrasings_zh,
     smalltalk,
 )
 from vlm.train.scenes import COLOURS, PATTERNS, REGIONS, SHAPES, SIZES, draw, random_clip, random_scene

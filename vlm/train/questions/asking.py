@@ -9,26 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
-from vlm.train import clip_facts, pair_facts, picture_facts
-from vlm.train.conversation import dialogue, smalltalk
+from vlm.train.questions import clip_facts, pair_facts, picture_facts
+from vlm.train.questions.conversation import dialogue, smalltalk
+from vlm.train.questions.wording import ZH_KINDS, Fact, Question, word
 from vlm.train.scenes import random_clip, random_scene
-from vlm.train.wording import NUMBERS, ZH_KINDS, Fact, Question, word
-from vlm.train.world import Clip, Scene
-
-__all__ = [
-    "IMAGE_KINDS",
-    "KINDS",
-    "NUMBERS",
-    "PAIR_KINDS",
-    "VIDEO_KINDS",
-    "Question",
-    "ask",
-    "ask_clip",
-    "ask_pair",
-    "corpus",
-    "dialogue",
-    "smalltalk",
-]
+from vlm.train.scenes.world import Clip, Scene
 
 IMAGE_KINDS = tuple(picture_facts.WEIGHTS)
 VIDEO_KINDS = tuple(clip_facts.WEIGHTS)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from random import Random
 
-from vlm.train.drawing import box
-from vlm.train.wording import (
+from vlm.train.questions.wording import (
     Fact,
     a,
     features_of,
@@ -21,7 +20,8 @@ from vlm.train.wording import (
     refer,
     translate,
 )
-from vlm.train.world import COLOURS, REGIONS, SHAPES, SIZES, Scene, Thing, clear_of_borders, region
+from vlm.train.scenes.drawing import box
+from vlm.train.scenes.world import COLOURS, REGIONS, SHAPES, SIZES, Scene, Thing, clear_of_borders, region
 
 _PLACES = {"centre": "in the centre", "left": "on the left", "right": "on the right"}  # others: "at the ..."
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
 
-from vlm.train import phrasings, phrasings_unseen, phrasings_zh
-from vlm.train.world import Thing
+from vlm.train.questions import phrasings, phrasings_unseen, phrasings_zh
+from vlm.train.scenes.world import Thing
 
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ZH_KINDS = tuple(phrasings_zh.TRAIN)

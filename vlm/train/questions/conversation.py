@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from vlm.train.clip_facts import clip_fact
-from vlm.train.picture_facts import FACTS
-from vlm.train.wording import Question, word
-from vlm.train.world import Clip, Scene
+from vlm.train.questions.clip_facts import clip_fact
+from vlm.train.questions.picture_facts import FACTS
+from vlm.train.questions.wording import Question, word
+from vlm.train.scenes.world import Clip, Scene
 
 _STARTS = ("colour", "shape", "size", "pattern", "where", "largest", "leftmost", "box")
 _CLIP_STARTS = ("video_direction", "video_which", "video_which", "appears", "disappears", "colour", "shape")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from vlm.train.picture_facts import FACTS as PICTURE_FACTS
-from vlm.train.wording import Fact, name_of, number, refer
-from vlm.train.world import Clip
+from vlm.train.questions.picture_facts import FACTS as PICTURE_FACTS
+from vlm.train.questions.wording import Fact, name_of, number, refer
+from vlm.train.scenes.world import Clip
 
 
 def doing(clip: Clip, kind: str) -> list[int]:

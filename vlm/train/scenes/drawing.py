@@ -9,7 +9,7 @@ from math import cos, pi, sin, sqrt
 import numpy as np
 from PIL import ImageFont
 
-from vlm.train.world import REACH, Background, Clip, Motion, Scene, Thing
+from vlm.train.scenes.world import REACH, Background, Clip, Motion, Scene, Thing
 
 # Each distance function takes u, v: float32 grids in radii about the centre, v downwards. Negative is inside.
 

@@ -6,13 +6,12 @@ from dataclasses import replace
 from math import hypot, pi
 from random import Random
 
-from vlm.train.drawing import between, box, draw, draw_clip, things_at
-from vlm.train.world import (
+from vlm.train.scenes.drawing import between
+from vlm.train.scenes.world import (
     BACKGROUNDS,
     COLOURS,
     DIRECTIONS,
     PATTERNS,
-    REGIONS,
     SHAPES,
     SIZES,
     TEXTURES,
@@ -23,33 +22,7 @@ from vlm.train.world import (
     Scene,
     Thing,
     clear_of_borders,
-    region,
 )
-
-__all__ = [
-    "BACKGROUNDS",
-    "COLOURS",
-    "DIRECTIONS",
-    "LEVELS",
-    "PATTERNS",
-    "REGIONS",
-    "SHAPES",
-    "SIZES",
-    "TEXTURES",
-    "Background",
-    "Clip",
-    "Motion",
-    "Scene",
-    "Thing",
-    "box",
-    "clear_of_borders",
-    "draw",
-    "draw_clip",
-    "random_clip",
-    "random_scene",
-    "region",
-    "things_at",
-]
 
 # A curriculum: keyword arguments for random_scene, from the easiest pictures to the fullest.
 LEVELS = (

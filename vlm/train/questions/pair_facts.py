@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from vlm.train.picture_facts import FACTS as PICTURE_FACTS
-from vlm.train.wording import Fact, a, features_of, matching, noun_phrase
-from vlm.train.world import Scene
+from vlm.train.questions.picture_facts import FACTS as PICTURE_FACTS
+from vlm.train.questions.wording import Fact, a, features_of, matching, noun_phrase
+from vlm.train.scenes.world import Scene
 
 
 def _more(first: Scene, second: Scene, rng: Random) -> Fact:
