@@ -77,7 +77,9 @@ class Service:
     def open(cls, model: str, device: str) -> Service:
         """Load a model. Raises InputError with a sentence for the person at the shell."""
         checkpoint = open_checkpoint(model, device=device)
-        return cls(Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name))
+        engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
+        engine.warm_up()
+        return cls(engine)
 
     def facts(self) -> ModelFacts:
         model = self.engine.model

@@ -25,6 +25,14 @@ DROP = """([name, data]) => {
     target.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
 }"""
 
+PASTE = """([name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], name, { type: "image/png" }));
+  const target = document.querySelector("#box textarea");
+  target.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+
 
 def expected_tokens(path) -> int:
     """Merged tokens of a picture, from the model's config."""
@@ -49,9 +57,10 @@ def test_a_picture_is_asked_about_and_counted(page):
     expect(card).to_contain_text("224 × 224")
 
 
-def test_a_dropped_picture_arrives(page):
+@pytest.mark.parametrize("gesture", [DROP, PASTE], ids=["dropped", "pasted"])
+def test_a_dropped_or_pasted_picture_arrives(page, gesture):
     data = base64.b64encode((EXAMPLES / "star.png").read_bytes()).decode()
-    page.evaluate(DROP, ["star.png", data])
+    page.evaluate(gesture, ["star.png", data])
     expect(page.locator("#box .thumbnail-item")).to_have_count(1, timeout=WAIT)
     send(page, "What is this?")
     wait_for_turn(page, 1)

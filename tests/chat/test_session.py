@@ -176,3 +176,8 @@ def test_clear_forgets_everything(session, picture):
     ask(session, "What is this?", picture("red"))
     session.clear()
     assert ask(session, "Hello!").stats["reused_tokens"] == 0
+
+
+def test_a_warm_up_leaves_nothing_behind(engine):
+    engine.warm_up()
+    assert not engine._memo and not engine.lock.locked()

@@ -10,6 +10,9 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from vlm.chat.generate import Sampling, generate, prefill
 from vlm.config import ModelConfig
 from vlm.inputs.media import MediaOptions, read_media
@@ -18,7 +21,7 @@ from vlm.inputs.sequence import append_answer, build_sequence
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.cache import KVCache
 from vlm.models.model import VisionLanguageModel
-from vlm.records import InputError, Patches, Progress, Sequence, Step, Trace, VisionOut
+from vlm.records import Frames, InputError, Patches, Progress, Sequence, Step, Trace, VisionOut
 
 Event = Progress | Step | Trace
 MEMO_BYTES = 512 * 2**20
@@ -39,6 +42,15 @@ class Engine:
     def config(self) -> ModelConfig:
         return self.model.config
 
+    def warm_up(self) -> None:
+        """Run one small picture and question through the model, so that the first real one is not slow."""
+        edge = self.config.pixels.factor
+        blank = Frames("image", "blank", np.zeros((1, edge, edge, 3), np.uint8), edge, edge, digest="")
+        with torch.inference_mode():
+            self.model.encode([to_patches(blank, self.config.pixels)])
+        for _ in ChatSession(self).ask("Hello", sampling=Sampling(max_new_tokens=2)):
+            pass
+
     def missing(self, media: Iterable[Patches]) -> list[Patches]:
         """The media that are not encoded yet, each once."""
         return list({p.digest: p for p in media if p.digest not in self._memo}.values())
@@ -46,7 +58,8 @@ class Engine:
     def encode(self, media: Items[Patches]) -> list[VisionOut]:
         """Features of all media; those already in the memo are not computed again."""
         fresh = self.missing(media)
-        found = {out.digest: out for out in self.model.encode(fresh)}
+        with torch.inference_mode():
+            found = {out.digest: out for out in self.model.encode(fresh)}
         for patches in media:
             out = found.setdefault(patches.digest, self._memo.get(patches.digest))
             self._memo[patches.digest] = out
