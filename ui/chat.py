@@ -41,7 +41,12 @@ VIEWABLE = {
     ".ogv",
 }
 INTERVAL = 1 / 12  # seconds between two updates of a streaming answer
-ENDINGS = {"stopped": "(stopped)", "length": "(token limit reached)", "context": "(context is full)"}
+ENDINGS = {
+    "stopped": "(stopped)",
+    "length": "(token limit reached)",
+    "context": "(context is full)",
+    "loop": "(ended: it repeats itself)",
+}
 _CODE = re.compile(r"(```.*?(?:```|$)|`[^`\n]+`)", re.DOTALL)
 WELCOME = "### Show it something\nDrop pictures or clips into the box below and ask, or try an example."
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 
 from ui.state import UserSession
-from vlm.chat.generate import Sampling
+from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession, Engine
 from vlm.families import open_checkpoint
 from vlm.records import InputError, Progress, Step, Trace

@@ -38,11 +38,11 @@ def chat(
     as_json: AsJson = False,
 ) -> None:
     """Ask one question; the answer streams. With --json the last line is {"answer": …, "stats": {…}}."""
-    from vlm.chat.generate import Sampling
+    from vlm.chat.sampling import Sampling
     from vlm.chat.session import ChatSession, Engine
     from vlm.families.checkpoint import open_checkpoint
 
-    sampling = Sampling(max_new_tokens, temperature, None, top_p, seed)
+    sampling = Sampling(max_new_tokens, temperature, top_p=top_p, seed=seed)
     checkpoint = open_checkpoint(model, device=device, dtype=dtype, attention=attention)
     session = ChatSession(Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name))
     for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling):

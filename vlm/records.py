@@ -178,7 +178,7 @@ class Step:
     text: str
     index: int  # in the sequence
     logprob: float | None = None
-    finish: Literal["eos", "length", "stopped", "context"] | None = None
+    finish: Literal["eos", "stop", "loop", "length", "context", "stopped"] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlm.chat.generate import Sampling
+from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession, Engine
 from vlm.records import InputError, MediaError, Progress, Step, Trace
 
@@ -181,3 +181,71 @@ def test_clear_forgets_everything(session, picture):
 def test_a_warm_up_leaves_nothing_behind(engine):
     engine.warm_up()
     assert not engine._memo and not engine.lock.locked()
+
+
+def redo(session, action: str):
+    """Steps of an edit or retry, or of a question after an undo."""
+    if action == "edit":
+        events = session.edit(0, "What shape is this?", SAMPLING)
+    elif action == "retry":
+        events = session.retry(SAMPLING)
+    else:
+        session.undo()
+        events = session.ask("What shape is this?", sampling=SAMPLING)
+    return [event.logprob for event in events if isinstance(event, Step)]
+
+
+@pytest.mark.parametrize("action", ["edit", "retry", "undo"])
+def test_warm_equals_cold_after_changes(engine, picture, action):
+    warm = ChatSession(engine)
+    ask(warm, "What colour is the circle?", picture("red"))
+    ask(warm, "How many objects are there?")
+    cold = _copy(warm, 2)
+    assert redo(warm, action) == pytest.approx(redo(cold, action), abs=TOLERANCE)
+    assert [turn.text for turn in warm.turns] == [turn.text for turn in cold.turns]
+
+
+def test_an_edit_keeps_the_files_and_drops_what_came_after(session, picture):
+    ask(session, "What colour is the circle?", picture("red"))
+    ask(session, "How many objects are there?")
+    *_, trace = session.edit(0, "What shape is this?", SAMPLING)
+    assert [turn.text for turn in session.turns] == ["What shape is this?"]
+    assert trace.stats["prompt_tokens_by_kind"]["image"] == 36
+    assert trace.stats["reused_tokens"] > 36  # the picture's keys are still good
+
+
+def test_a_refused_edit_leaves_the_chat_as_it_was(session):
+    ask(session, "Hello!")
+    ask(session, "Hello again!")
+    with pytest.raises(InputError, match="context"):
+        list(session.edit(0, "word " * 5000))
+    assert [turn.text for turn in session.turns] == ["Hello!", "Hello again!"]
+    with pytest.raises(InputError, match="no turn"):
+        list(session.edit(5, "Hello"))
+
+
+def test_nothing_to_undo_or_retry(session):
+    with pytest.raises(InputError, match="no turn"):
+        session.undo()
+    with pytest.raises(InputError, match="no turn"):
+        list(session.retry())
+
+
+def test_a_stop_string_ends_the_answer(session, picture):
+    whole = ask(session, "Describe the picture.", picture("red"), sampling=Sampling(60)).answer
+    assert " " in whole
+    session.clear()
+    cut = ask(session, "Describe the picture.", picture("red"), sampling=Sampling(60, stop=(" ",)))
+    assert cut.finish == "stop" and cut.answer == whole.split(" ")[0]
+
+
+def test_a_loop_is_noticed_and_ended(session, monkeypatch):
+    step = session.engine.model.step
+    favourite = session.engine.tokenizer.encode("red")[0]
+
+    def stuck(*args):
+        return step(*args).index_fill(0, torch.tensor([favourite]), 1e4)
+
+    monkeypatch.setattr(session.engine.model, "step", stuck)
+    trace = ask(session, "Describe the picture.", sampling=Sampling(500))
+    assert trace.finish == "loop" and trace.stats["answer_tokens"] < 100

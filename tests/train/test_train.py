@@ -109,7 +109,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
     """An answer is scored right exactly when a greedy chat writes it."""
     from random import Random
 
-    from vlm.chat.generate import Sampling
+    from vlm.chat.sampling import Sampling
     from vlm.chat.session import ChatSession, Engine
 
     level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0)

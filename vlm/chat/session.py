@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vlm.chat.generate import Sampling, generate, prefill
+from vlm.chat.generate import generate, prefill
+from vlm.chat.sampling import Sampling
 from vlm.config import ModelConfig
 from vlm.inputs.media import MediaOptions, read_media
 from vlm.inputs.patches import to_patches
@@ -129,8 +130,7 @@ class ChatSession:
         Raises:
             InputError: no question, a file that cannot be used, or a prompt too long for the context.
         """
-        if not text.strip():
-            raise InputError("Type a question first.")
+        _require_question(text)
         media = []
         for number, file in enumerate(files):
             yield Progress("media", f"opening {Path(file).name}", number, len(files))
@@ -140,14 +140,59 @@ class ChatSession:
                     self.engine.config.pixels,
                 )
             )
-        sequence = self._sequence(text, tuple(media))
+        yield from self._run(text, tuple(media), sampling, stopped)
+
+    def undo(self) -> Turn:
+        """Take back the last turn; what came before stays in the cache.
+
+        Raises:
+            InputError: there is no turn.
+        """
+        self._require_turn(len(self.turns) - 1)
+        return self.turns.pop()
+
+    def retry(self, sampling: Sampling | None = None, stopped: Callable[[], bool] = bool) -> Iterator[Event]:
+        """Answer the last question again; with a temperature the answer may differ."""
+        last = len(self.turns) - 1
+        self._require_turn(last)
+        yield from self.edit(last, self.turns[last].text, sampling, stopped)
+
+    def edit(
+        self,
+        index: int,
+        text: str,
+        sampling: Sampling | None = None,
+        stopped: Callable[[], bool] = bool,
+    ) -> Iterator[Event]:
+        """Ask turn ``index`` again in other words: its media stay, the turns behind it go.
+
+        Raises:
+            InputError: no such turn, no question, or a prompt too long; the conversation is as it was.
+        """
+        self._require_turn(index)
+        _require_question(text)
+        dropped = self.turns[index:]
+        del self.turns[index:]
+        try:
+            yield from self._run(text, dropped[0].media, sampling, stopped)
+        except InputError:
+            self.turns[index:] = dropped
+            raise
+
+    def _require_turn(self, index: int) -> None:
+        if not 0 <= index < len(self.turns):
+            raise InputError(f"There is no turn {index + 1}: the chat has {len(self.turns)}.")
+
+    def _run(self, text, media, sampling, stopped) -> Iterator[Event]:
+        """One turn, when it is this chat's turn to use the model."""
+        sequence = self._sequence(text, media)
         self._check_context(sequence)
         while not self.engine.lock.acquire(timeout=0.1):
             if stopped():
                 return
             yield Progress("waiting", "waiting for another answer to end")
         try:
-            yield from self._answer(text, tuple(media), sequence, sampling or Sampling(), stopped)
+            yield from self._answer(text, media, sequence, sampling or Sampling(), stopped)
         finally:
             self.engine.lock.release()
 
@@ -220,6 +265,11 @@ class ChatSession:
             "answer": "".join(step.text for step in steps),
             "finish": steps[-1].finish or "stopped" if steps else "stopped",
         }
+
+
+def _require_question(text: str) -> None:
+    if not text.strip():
+        raise InputError("Type a question first.")
 
 
 def _question(text: str, media: Items[Patches]) -> dict:
