@@ -211,11 +211,13 @@ def _turn(question: questions.Question) -> Turn:
 
 
 def _dialogue(truth, rng: Random, level: Difficulty) -> list[Segment]:
-    turns = tuple(
-        Turn("follow_up" if question.needs_context else question.kind, question.text, question.answer)
-        for question in questions.dialogue(truth, rng, split=level.split)
-    )
-    return [Segment(turns)] if turns else []
+    """One dialogue, or none where there is nothing to talk about. Later turns count as one kind of their
+    own: what was said before may give their answers away."""
+    asked = questions.dialogue(truth, rng, split=level.split)
+    turns = [replace(_turn(question), kind="follow_up") for question in asked]
+    if not turns:
+        return []
+    return [Segment((_turn(asked[0]), *turns[1:]))]
 
 
 def _asker(ask):
