@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -59,10 +60,17 @@ def test_inspect_prints_the_arithmetic_for_people(disc):
 def wrong_inputs(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "notes.png").write_text("these are notes")
     (tmp_path / "empty.png").touch()
-    return {name: tmp_path / name for name in ("notes.png", "empty.png", "missing.png")}
+    with av.open(str(tmp_path / "moment.mp4"), "w") as container:  # a clip of no seconds
+        stream = container.add_stream("libx264", rate=8)
+        stream.width = stream.height = 64
+        container.start_encoding()
+    return {name: tmp_path / name for name in WRONG}
 
 
-@pytest.mark.parametrize("name", ["notes.png", "empty.png", "missing.png"])
+WRONG = ("notes.png", "empty.png", "missing.png", "moment.mp4")
+
+
+@pytest.mark.parametrize("name", WRONG)
 def test_wrong_files_end_with_code_2_and_one_line(tmp_path, name):
     done = vlm("chat", "--image", wrong_inputs(tmp_path)[name], "What is this?")
     assert done.returncode == 2
