@@ -26,7 +26,7 @@ def model(tiny):
 
 def samples(stream, clips: bool):
     make = stream._clips if clips else stream._pictures
-    return make(Random(3), replace(LEVEL, dialogues=0.4, small_talk=0.0))
+    return make(Random(3), Random(3), replace(LEVEL, dialogues=0.4, small_talk=0.0))
 
 
 @pytest.mark.parametrize("clips", [False, True], ids=["pictures", "clips"])
@@ -96,3 +96,10 @@ def test_a_batch_depends_on_its_number_alone(stream):
     first, again, other = (stream.make(number, LEVEL) for number in (7, 7, 8))
     assert torch.equal(first.pixels, again.pixels) and torch.equal(first.ids, again.ids)
     assert first.pixels.shape != other.pixels.shape or not torch.equal(first.pixels, other.pixels)
+
+
+def test_the_processes_of_a_step_get_batches_of_one_shape(stream):
+    for step in range(4):
+        first, second = (stream.make(2 * step + rank, LEVEL, group=2) for rank in (0, 1))
+        assert first.grids[-1] == second.grids[-1]
+        assert not torch.equal(first.pixels[:50], second.pixels[:50])

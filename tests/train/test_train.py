@@ -113,7 +113,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
     from vlm.chat.session import ChatSession, Engine
 
     level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0)
-    made = stream._pictures(Random(11), level)
+    made = stream._pictures(Random(11), Random(11), level)
     scores = evaluate(tiny.model, [stream.packer.pack(made)])
     right = 0
     for sample in made:

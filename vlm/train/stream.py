@@ -81,14 +81,15 @@ class Stream:
         self.packer, self.pixels = packer, pixels
         self.batch, self.segments, self.seed = batch, segments, seed
 
-    def make(self, number: int, level: Difficulty) -> Batch:
-        rng = Random(f"{self.seed}/{number}")
-        if rng.random() < level.clips:
-            return self.packer.pack(self._clips(rng, level))
-        return self.packer.pack(self._pictures(rng, level))
+    def make(self, number: int, level: Difficulty, group: int = 1) -> Batch:
+        """Batch ``number``. A ``group`` of neighbouring batches shares its kind and size, so that the
+        processes of one step take equally long."""
+        rng, shape = Random(f"{self.seed}/{number}"), Random(f"{self.seed}/{number // group}/shape")
+        samples = self._clips if shape.random() < level.clips else self._pictures
+        return self.packer.pack(samples(rng, shape, level))
 
-    def _pictures(self, rng: Random, level: Difficulty) -> list[Sample]:
-        rows, columns = _pick(rng, PICTURE_GRIDS)
+    def _pictures(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
+        rows, columns = _pick(shape, PICTURE_GRIDS)
         size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS}
         return self._with_earlier(rng, level, [self._picture(rng, level, size) for _ in range(self.batch)])
 
@@ -100,8 +101,8 @@ class Stream:
         ask = _asker(lambda: questions.ask(scene, rng, level.kinds, level.split, level.zh))
         return Sample(patches, self._segments(rng, level, scene, ask, self.segments), cells)
 
-    def _clips(self, rng: Random, level: Difficulty) -> list[Sample]:
-        frames, rows, columns = _pick(rng, CLIP_SHAPES)
+    def _clips(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
+        frames, rows, columns = _pick(shape, CLIP_SHAPES)
         fps = rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
         size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS, "frames": (frames, frames)}
         # A clip has several times the tokens of a picture: fewer fit into the same time.

@@ -95,7 +95,7 @@ def train(options: TrainOptions) -> Path:
 def _step(step, options, model, heads, optimiser, stream, rank, world) -> dict:
     began = time.perf_counter()
     progress = options.curriculum_start + (1 - options.curriculum_start) * step / options.steps
-    batch = stream.make(step * world + rank, difficulty(progress)).to(options.device)
+    batch = stream.make(step * world + rank, difficulty(progress), world).to(options.device)
     made = time.perf_counter()
     parts = losses(model, heads, batch)
     fade = max(0.5, 1 - progress)
