@@ -42,7 +42,9 @@ def _sections(questions: int) -> Iterator[tuple[str, Difficulty, int]]:
 
 
 def _rows(checkpoint: Checkpoint, stream: Stream, level: Difficulty, count: int) -> list[dict]:
-    batches: Iterator[Batch] = (stream.make(number, level) for number in tqdm(range(count), leave=False))
+    batches: Iterator[Batch] = (
+        stream.make(number, level) for number in tqdm(range(count), leave=False, disable=None)
+    )
     scores = evaluate(checkpoint.model, batches)
     return [_row(kind, score) for kind, score in sorted(scores.items()) if score.asked >= 30]
 

@@ -38,7 +38,8 @@ class Score:
         """Wilson score interval of the accuracy (95% by default)."""
         n, p = max(1, self.asked), self.accuracy
         middle, spread = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+        scale = 1 + z * z / n
+        return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 @torch.inference_mode()
