@@ -9,7 +9,7 @@ import typer
 
 
 def main(
-    model: Annotated[str, typer.Option(help="'tiny' (embedded) or a checkpoint folder")] = "tiny",
+    model: Annotated[str, typer.Option(help="'tiny' (embedded), a checkpoint folder or a hub id")] = "tiny",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
     host: Annotated[str, typer.Option(help="where to listen; 0.0.0.0 lets other machines in")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on")] = 7860,
