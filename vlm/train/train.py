@@ -20,7 +20,7 @@ from tqdm import tqdm
 from vlm.families.base import Checkpoint
 from vlm.families.checkpoint import open_checkpoint, save_checkpoint
 from vlm.models.attention import Backend
-from vlm.train.evaluate import Score, evaluate
+from vlm.train.evaluate import evaluate
 from vlm.train.make_tiny import make_tiny
 from vlm.train.objective import CellHeads, losses
 from vlm.train.optimise import MasterOptimiser
@@ -32,7 +32,7 @@ HELD_OUT = 10**9  # seeds from here on are never trained on
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """A run. ``rates`` are peak learning rates by stage; a stage with rate 0 is frozen."""
+    """A run. ``tower``, ``connector`` and ``decoder`` are peak learning rates; 0 freezes the stage."""
 
     out: Path
     init: Path | None = None  # a checkpoint folder to go on from; None: a fresh embedded model
@@ -51,7 +51,7 @@ class TrainOptions:
     eval_every: int = 500
     device: str = "cpu"
     dtype: str = "bfloat16"
-    attention: Backend = "eager"  # on a CPU its backward pass is three times faster than the fused one's
+    attention: Backend = "eager"  # compiled on a CPU, a step is a little faster than with the fused kernel
     compile: bool = True  # fuse each block's pointwise work; costs a minute at the start
 
 
@@ -84,7 +84,7 @@ def train(options: TrainOptions) -> Path:
         if rank == 0:
             last = step + 1 == options.steps
             if last or (step + 1) % options.eval_every == 0:
-                record["scores"] = _quick_scores(checkpoint, options, step)
+                record["scores"] = _quick_scores(checkpoint, stream.packer, options)
             log.write(json.dumps(record) + "\n")
             log.flush()
             if last or (step + 1) % options.save_every == 0:
@@ -117,16 +117,10 @@ def held_out(stream: Stream, level: Difficulty, count: int, seed: int = HELD_OUT
     return (fixed.make(number, level) for number in range(count))
 
 
-def _quick_scores(checkpoint: Checkpoint, options: TrainOptions, step: int) -> dict:
+def _quick_scores(checkpoint: Checkpoint, packer: Packer, options: TrainOptions) -> dict:
     """A few hundred held-out questions at full difficulty: enough to see the curve."""
     checkpoint.model.eval()
-    stream = Stream(
-        Packer(checkpoint.tokenizer, checkpoint.config),
-        checkpoint.config.pixels,
-        batch=32,
-        segments=8,
-        seed=0,
-    )
+    stream = Stream(packer, checkpoint.config.pixels, batch=32, segments=8, seed=0)
     level = difficulty(1.0)
     batches = [
         *held_out(stream, replace(level, clips=0.0), 4),
@@ -184,6 +178,3 @@ def _save(checkpoint: Checkpoint, optimiser: MasterOptimiser, step: int, options
 
 def read_log(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-__all__ = ["HELD_OUT", "Score", "TrainOptions", "held_out", "read_log", "schedule", "train"]
