@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from source_imports import imports
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("inputs", "models", "weights", "families", "chat", "train")
@@ -21,17 +21,6 @@ ALLOWED = {
     "chat": {"chat", "inputs", "models"},
     "train": {"train", "inputs", "models", "weights", "families"},
 }
-
-
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, at its top or inside a function."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-    return found
 
 
 def sources(folder: str) -> list[Path]:

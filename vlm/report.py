@@ -12,7 +12,7 @@ from torch import nn
 from vlm.config import ModelConfig
 from vlm.inputs.media import MediaOptions, read_media
 from vlm.inputs.patches import to_patches
-from vlm.inputs.sequence import build_sequence
+from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError, Patches, Sequence
@@ -46,9 +46,7 @@ def inspect_media(
     media = [to_patches(read_media(file, config.pixels, options), config.pixels) for file in files]
     sequence = None
     if tokenizer:
-        parts = [{"type": patches.kind} for patches in media]
-        message = {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}
-        sequence = build_sequence([message], media, tokenizer, config.tokens)
+        sequence = build_sequence([user_message(prompt, media)], media, tokenizer, config.tokens)
     report = {
         "model": name,
         "family": config.family,

@@ -249,3 +249,20 @@ def test_a_loop_is_noticed_and_ended(session, monkeypatch):
     monkeypatch.setattr(session.engine.model, "step", stuck)
     trace = ask(session, "Describe the picture.", sampling=Sampling(500))
     assert trace.finish == "loop" and trace.stats["answer_tokens"] < 100
+
+
+def test_an_edit_stopped_while_it_waits_loses_nothing(session):
+    ask(session, "Hello!")
+    ask(session, "Hello again!")
+    with session.engine.lock:
+        events = list(session.edit(0, "Goodbye!", stopped=lambda: True))
+    assert events == []
+    assert [turn.text for turn in session.turns] == ["Hello!", "Hello again!"]
+
+
+def test_an_edit_that_fails_loses_nothing(session, monkeypatch):
+    ask(session, "Hello!")
+    monkeypatch.setattr(session.engine, "encode", lambda media: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(session.edit(0, "Goodbye!"))
+    assert [turn.text for turn in session.turns] == ["Hello!"] and not session.engine.lock.locked()

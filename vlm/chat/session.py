@@ -18,7 +18,7 @@ from vlm.chat.sampling import Sampling
 from vlm.config import ModelConfig
 from vlm.inputs.media import MediaOptions, read_media
 from vlm.inputs.patches import to_patches
-from vlm.inputs.sequence import append_answer, build_sequence
+from vlm.inputs.sequence import append_answer, build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.cache import KVCache
 from vlm.models.model import VisionLanguageModel
@@ -175,9 +175,9 @@ class ChatSession:
         del self.turns[index:]
         try:
             yield from self._run(text, dropped[0].media, sampling, stopped)
-        except InputError:
-            self.turns[index:] = dropped
-            raise
+        finally:
+            if len(self.turns) == index:  # refused, failed or stopped before it was answered
+                self.turns[index:] = dropped
 
     def _require_turn(self, index: int) -> None:
         if not 0 <= index < len(self.turns):
@@ -198,7 +198,7 @@ class ChatSession:
 
     def _sequence(self, text: str, media: tuple[Patches, ...]) -> Sequence:
         messages = [message for turn in self.turns for message in _messages(turn)]
-        messages.append(_question(text, media))
+        messages.append(user_message(text, media))
         shown = tuple(patches for turn in self.turns for patches in turn.media) + media
         return build_sequence(messages, shown, self.engine.tokenizer, self.engine.config.tokens)
 
@@ -272,14 +272,9 @@ def _require_question(text: str) -> None:
         raise InputError("Type a question first.")
 
 
-def _question(text: str, media: Items[Patches]) -> dict:
-    parts = [{"type": patches.kind} for patches in media]
-    return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
-
-
 def _messages(turn: Turn) -> list[dict]:
     return [
-        _question(turn.text, turn.media),
+        user_message(turn.text, turn.media),
         {"role": "assistant", "content": "", "ids": list(turn.answer_ids)},
     ]
 

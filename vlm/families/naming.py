@@ -20,6 +20,11 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESETS.glob("*.json"))}
 
 
+def is_preset(name: str | Path) -> bool:
+    """Whether ``name`` means a preset; a folder of the same name comes first."""
+    return str(name) in presets() and not Path(name).is_dir()
+
+
 def find_folder(name: str | Path, *, weights: bool) -> Path:
     """The local folder of a model, fetched from the hub where ``name`` is a repository id.
 
@@ -32,7 +37,7 @@ def find_folder(name: str | Path, *, weights: bool) -> Path:
     folder = TINY if str(name) == "tiny" else Path(name)
     if folder.is_dir():
         return folder
-    if str(name) in presets():
+    if is_preset(name):
         raise InputError(
             f"{name} is a preset: a config without weights; give a checkpoint folder or a hub id"
         )
@@ -43,7 +48,7 @@ def find_folder(name: str | Path, *, weights: bool) -> Path:
 
 def read_files(name: str | Path) -> Files:
     """The JSON files of a model by name; a preset has only its config."""
-    if str(name) in presets() and not Path(name).is_dir():
+    if is_preset(name):
         return Files(_read_json(presets()[str(name)]), {}, {}, {})
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
@@ -57,7 +62,7 @@ def read_files(name: str | Path) -> Files:
 
 def tokenizer_folder(name: str | Path) -> Path | None:
     """Where the model's tokenizer files lie; None for a preset or a folder without them."""
-    if str(name) in presets() and not Path(name).is_dir():
+    if is_preset(name):
         return None
     folder = find_folder(name, weights=False)
     return folder if any((folder / file).is_file() for file in ("tokenizer.json", "vocab.json")) else None

@@ -46,6 +46,12 @@ def build_sequence(
     return Sequence(torch.tensor(ids), tuple(spans), positions, delta, tuple(media))
 
 
+def user_message(text: str, media: Items[Patches]) -> dict:
+    """A question in the content-parts form: its media first, then the text."""
+    parts = [{"type": patches.kind} for patches in media]
+    return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
+
+
 def append_answer(sequence: Sequence, ids: Items[int]) -> Sequence:
     """The sequence with generated tokens behind it, at the positions they were generated at."""
     if not ids:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vlm.config import ModelConfig
-from vlm.inputs.sequence import build_sequence
+from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.grid import Grid
 from vlm.records import Patches
@@ -181,8 +181,7 @@ class Packer:
         return tuple(sequence.ids[:last].tolist()), sequence.positions[:, :last], vision
 
     def _messages(self, earlier: Earlier) -> list[dict]:
-        picture = [{"type": earlier.patches.kind}] if earlier.patches else []
-        asked = {"role": "user", "content": [*picture, {"type": "text", "text": earlier.turn.question}]}
+        asked = user_message(earlier.turn.question, [earlier.patches] if earlier.patches else [])
         return [asked, {"role": "assistant", "content": "", "ids": self.encode(earlier.turn.answer)}]
 
     def _blank(self, kind: str, cells: Grid, times: tuple[float, ...]) -> Patches:
