@@ -73,13 +73,11 @@ def inspect(
     """Show what a model would make of files: sizes, patches, tokens, positions. Needs no weights."""
     from vlm.families.checkpoint import open_config
     from vlm.inputs.media import MediaOptions
-    from vlm.report import inspect_media, with_limits, write_positions
+    from vlm.report import inspect_media, write_positions
 
     config, tokenizer = open_config(model)
-    options = MediaOptions(fps=fps, max_frames=max_frames)
-    report, sequence = inspect_media(
-        media, model, with_limits(config, min_pixels, max_pixels), tokenizer, prompt, options
-    )
+    options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
+    report, sequence = inspect_media(media, model, config, tokenizer, prompt, options)
     if positions:
         write_positions(sequence, positions)
     typer.echo(json.dumps(report, ensure_ascii=False) if as_json else _table(report))

@@ -83,6 +83,8 @@ class PixelConfig:
     video_min_pixels: int  # over all frames, or per frame where `video_pixels_per_frame`
     video_max_pixels: int
     video_pixels_per_frame: bool
+    frame_min_pixels: int | None = None  # a person's own limits on each frame, beside those on the whole clip
+    frame_max_pixels: int | None = None
     fps: float = 2.0
     min_frames: int = 4
     max_frames: int = 768

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from vlm.config import ModelConfig
-from vlm.inputs.media import MediaOptions, read_media
-from vlm.inputs.patches import to_patches
+from vlm.inputs.media import MediaOptions, open_media
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError, Patches, Sequence
-
-
-def with_limits(config: ModelConfig, min_pixels: int | None, max_pixels: int | None) -> ModelConfig:
-    """The config with other pixel limits: per picture, and for videos in the family's own counting."""
-    pixels = config.pixels
-    if min_pixels is not None:
-        pixels = replace(pixels, image_min_pixels=min_pixels, video_min_pixels=min_pixels)
-    if max_pixels is not None:
-        pixels = replace(pixels, image_max_pixels=max_pixels, video_max_pixels=max_pixels)
-    if pixels.image_min_pixels > pixels.image_max_pixels or pixels.video_min_pixels > pixels.video_max_pixels:
-        raise InputError("min pixels is above max pixels: change one of them")
-    return replace(config, pixels=pixels)
 
 
 def inspect_media(
@@ -43,7 +29,7 @@ def inspect_media(
     Keys: model, family, media (a list of `medium_report`), text_tokens, vision_tokens, special_tokens,
     sequence_length, context_length, rope_delta, notes. Counts that need a tokenizer are None without one.
     """
-    media = [to_patches(read_media(file, config.pixels, options), config.pixels) for file in files]
+    media = [open_media(file).patches(config.pixels, options) for file in files]
     sequence = None
     if tokenizer:
         sequence = build_sequence([user_message(prompt, media)], media, tokenizer, config.tokens)

@@ -46,13 +46,7 @@ def read_clip(clip: Clip, pixels: PixelConfig, options: MediaOptions, progress: 
     Raises:
         MediaError: absurd dimensions, an empty range, or not one frame could be decoded.
     """
-    if clip.width * clip.height > MAX_FRAME_PIXELS:
-        raise MediaError(clip.name, f"its frames of {clip.width}x{clip.height} are too large: shrink it")
-    wanted = sample_frames(clip.times, clip.fps, pixels, options).tolist()
-    if not wanted:
-        raise MediaError(
-            clip.name, f"it is {clip.duration:.1f} s long, so nothing is left from {options.start} s on"
-        )
+    wanted, _, fps = sample_clip(clip, pixels, options)
     kept, frames = _decode(clip, wanted, pixels, progress)
     if not kept:
         raise MediaError(clip.name, "no frame of it could be decoded: convert it to an H.264 MP4")
@@ -68,10 +62,29 @@ def read_clip(clip: Clip, pixels: PixelConfig, options: MediaOptions, progress: 
         digest=digest("video", frames, times),
         timestamps=times,
         source_fps=clip.fps,
-        sampled_fps=sampled_fps(len(wanted), clip.times, clip.fps, options),
+        sampled_fps=fps,
         duration=clip.duration,
         notes=clip.notes + notes,
     )
+
+
+def sample_clip(
+    clip: Clip, pixels: PixelConfig, options: MediaOptions
+) -> tuple[list[int], tuple[float, ...], float]:
+    """Which frames to decode: (indices, seconds, frames a second of the sample).
+
+    Raises:
+        MediaError: absurd dimensions, or an empty range.
+    """
+    if clip.width * clip.height > MAX_FRAME_PIXELS:
+        raise MediaError(clip.name, f"its frames of {clip.width}x{clip.height} are too large: shrink it")
+    wanted = sample_frames(clip.times, clip.fps, pixels, options).tolist()
+    if not wanted:
+        raise MediaError(
+            clip.name, f"it is {clip.duration:.1f} s long, so nothing is left from {options.start} s on"
+        )
+    times = tuple(clip.times[wanted].tolist())
+    return wanted, times, sampled_fps(len(wanted), clip.times, clip.fps, options)
 
 
 def digest(kind: str, pixels: np.ndarray, times: tuple[float, ...] = ()) -> str:

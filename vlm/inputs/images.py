@@ -98,8 +98,10 @@ def read_picture(picture: Image.Image, name: str, pixels: PixelConfig) -> Frames
     return Frames("image", name, array[None], *upright, digest("image", array[None]), notes=notes)
 
 
-def open_animation(picture: Image.Image, name: str) -> Clip:
+def open_animation(picture: Image.Image, path: Path) -> Clip:
     """An animated GIF, PNG, WebP or AVIF as a clip with the true duration of every frame.
+
+    ``picture`` is what `open_picture` made of the file; the clip opens it again when it is read.
 
     A frame that gives no duration lasts `BROWSER_SECONDS`, as in a browser.
 
@@ -115,17 +117,18 @@ def open_animation(picture: Image.Image, name: str) -> Clip:
             seconds.append((picture.info.get("duration") or 0) / 1000 or BROWSER_SECONDS)
     except (OSError, SyntaxError, EOFError) as error:
         if not seconds:
-            raise MediaError(name, "the animation is damaged: copy or download it again") from error
+            raise MediaError(path.name, "the animation is damaged: copy or download it again") from error
         notes = (f"the file ends early: {len(seconds)} of {total - first} frames could be read",)
     ends = np.cumsum(seconds)
 
     def read(wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        for index in wanted:
-            picture.seek(first + index)
-            yield index, np.asarray(to_rgb(picture))
+        with open_picture(path) as again:
+            for index in wanted:
+                again.seek(first + index)
+                yield index, np.asarray(to_rgb(again))
 
     fps = len(seconds) / ends[-1]
-    return Clip(name, ends - seconds, float(ends[-1]), float(fps), *picture.size, read, notes)
+    return Clip(path.name, ends - seconds, float(ends[-1]), float(fps), *picture.size, read, notes)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -163,11 +166,24 @@ def _decode(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """((H, W, 3) uint8, (width, height) of the upright original)."""
     picture.load()
-    turned = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+    turned = _lies_on_its_side(picture)
     rest = max(1, round(factor * picture.width / original[0]))  # what JPEG's draft left to do
     ImageOps.exif_transpose(picture, in_place=True)
     rgb = to_rgb(picture)
     return np.asarray(rgb.reduce(rest) if rest > 1 else rgb), original[::-1] if turned else original
+
+
+def _lies_on_its_side(picture: Image.Image) -> bool:
+    return picture.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """(width, height) of an opened picture as it will be shown, without decoding it.
+
+    A PNG may carry its orientation behind the pixels, where only decoding finds it.
+    """
+    turned = picture.format != "PNG" and _lies_on_its_side(picture)
+    return picture.size[::-1] if turned else picture.size
 
 
 def _reduction(size: tuple[int, int], target: tuple[int, int]) -> int:

@@ -8,25 +8,101 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 
 from vlm.config import PixelConfig
-from vlm.inputs.clips import Progress, read_clip
+from vlm.inputs.clips import Clip, Progress, read_clip, sample_clip
 from vlm.inputs.containers import has_picture, open_container, open_video
-from vlm.inputs.images import is_animation, open_animation, open_picture, read_picture
+from vlm.inputs.images import is_animation, open_animation, open_picture, read_picture, upright_size
+from vlm.inputs.patches import plan_patches, to_patches
 from vlm.inputs.sampling import MediaOptions
-from vlm.records import Frames, MediaError, MediaKind
+from vlm.records import Frames, MediaError, MediaKind, Patches
 
-__all__ = ["MediaOptions", "read_media", "sniff"]
+__all__ = ["MediaOptions", "Medium", "open_media", "read_media", "sniff"]
 
 _OTHER_FILES = {b"%PDF": "a PDF document", b"PK\x03\x04": "a zip archive or an office document"}
 _DAMAGED = re.compile(  # files that begin as media and yet cannot be opened
     rb"....(ftyp|moov|mdat)|\x1aE\xdf\xa3|RIFF|FLV|\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*", re.DOTALL
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Medium:
+    """An opened file: everything but its pixels. ``clip`` is None for a picture."""
+
+    path: Path
+    width: int
+    height: int
+    clip: Clip | None = None
+
+    @property
+    def kind(self) -> MediaKind:
+        return "video" if self.clip else "image"
+
+    def plan(self, pixels: PixelConfig, options: MediaOptions = MediaOptions()) -> Patches:
+        """What the model would get, from the header alone: a `Patches` without pixels.
+
+        Token counts are exact unless frames of a damaged clip turn out to be unreadable.
+
+        Raises:
+            MediaError: too long and thin, or nothing left of the clip.
+        """
+        limited, shape = options.limit(pixels), (self.path.name, self.width, self.height)
+        if self.clip is None:
+            return plan_patches("image", *shape, limited)
+        _, times, fps = sample_clip(self.clip, limited, options)
+        return plan_patches("video", *shape, limited, frames=len(times), times=times, sampled_fps=fps)
+
+    def read(
+        self,
+        pixels: PixelConfig,
+        options: MediaOptions = MediaOptions(),
+        progress: Progress | None = None,
+    ) -> Frames:
+        """Decode a picture, or sample the clip; see `read_media`."""
+        with _naming_permission(self.path):
+            if self.clip:
+                return read_clip(self.clip, options.limit(pixels), options, progress)
+            picture = open_picture(self.path)
+            if picture is None:
+                raise MediaError(self.path.name, "it changed while it was read: choose it again")
+            return read_picture(picture, self.path.name, options.limit(pixels))
+
+    def patches(
+        self,
+        pixels: PixelConfig,
+        options: MediaOptions = MediaOptions(),
+        progress: Progress | None = None,
+    ) -> Patches:
+        """Decode and cut: what the tower reads."""
+        return to_patches(self.read(pixels, options, progress), options.limit(pixels))
+
+
+def open_media(path: str | os.PathLike) -> Medium:
+    """Look at a file without decoding it: its kind, size and, for a clip, the time of every frame.
+
+    Raises:
+        MediaError: the file cannot be used; the reason says what to do.
+    """
+    path = _local_file(path)
+    with _naming_permission(path):
+        kind, picture = _look(path)
+        if kind == "picture":
+            with picture:
+                return Medium(path, *upright_size(picture))
+        if kind == "animation":
+            with picture:
+                clip = open_animation(picture, path)
+        else:
+            clip = open_video(path)
+        return Medium(path, clip.width, clip.height, clip)
 
 
 def read_media(
@@ -40,7 +116,7 @@ def read_media(
     Args:
         path: a local file.
         pixels: the family's sizes, limits and sampling.
-        options: a person's wishes for a clip.
+        options: a person's wishes.
         progress: called as ``progress(done, total)`` after each decoded frame; it may raise to stop.
 
     Returns:
@@ -49,15 +125,13 @@ def read_media(
     Raises:
         MediaError: the file cannot be used; the reason says what to do.
     """
-    path = _local_file(path)
+    return open_media(path).read(pixels, options, progress)
+
+
+@contextmanager
+def _naming_permission(path: Path) -> Iterator[None]:
     try:
-        kind, picture = _look(path)
-        if kind == "picture":
-            return read_picture(picture, path.name, pixels)
-        if kind == "animation":
-            with picture:
-                return read_clip(open_animation(picture, path.name), pixels, options, progress)
-        return read_clip(open_video(path), pixels, options, progress)
+        yield
     except PermissionError as error:
         raise MediaError(path.name, "it may not be opened: check the file's permissions") from error
 

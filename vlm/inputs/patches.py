@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlm.config import PixelConfig
-from vlm.records import Frames, MediaError, Patches
+from vlm.records import Frames, MediaError, MediaKind, Patches
 
 MAX_ASPECT_RATIO = 200
 
@@ -60,10 +61,21 @@ def target_size(kind: str, frames: int, height: int, width: int, config: PixelCo
     if kind == "image":
         limits = config.image_min_pixels, config.image_max_pixels
         return smart_resize(height, width, config.factor, *limits)
-    limits = config.video_min_pixels, config.video_max_pixels
     if config.video_pixels_per_frame:
+        limits = config.video_min_pixels, config.video_max_pixels
         return smart_resize(height, width, config.factor, *limits)
+    limits = _clip_limits(max(frames, config.temporal_patch_size), config)
     return smart_resize_clip(frames, height, width, config.factor, *limits, config.temporal_patch_size)
+
+
+def _clip_limits(frames: int, config: PixelConfig) -> tuple[int, int]:
+    """(min, max) pixels of all frames together: the family's, narrowed by a person's limits on each frame."""
+    low, high = config.video_min_pixels, config.video_max_pixels
+    if config.frame_max_pixels is not None:
+        high = min(high, frames * config.frame_max_pixels)
+    if config.frame_min_pixels is not None:
+        low = frames * config.frame_min_pixels
+    return min(low, high), high
 
 
 def resize_frame(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -84,29 +96,63 @@ def to_patches(frames: Frames, config: PixelConfig) -> Patches:
     Raises:
         MediaError: the picture is too long and thin to be resized (ratio above 200).
     """
-    try:
-        size = target_size(frames.kind, len(frames.pixels), frames.height, frames.width, config)
-    except ValueError as error:
-        raise MediaError(frames.name, str(error)) from error
+    plan = plan_patches(
+        frames.kind, frames.name, frames.width, frames.height, config,
+        times=frames.timestamps, sampled_fps=frames.sampled_fps, notes=frames.notes,
+        frames=len(frames.pixels),
+    )  # fmt: skip
+    size = plan.resized.shape[1:3]
     resized = _resize(frames, size)  # (F, H', W', 3)
-    pixels, grid = _cut(_normalise(resized, config), config)
+    digest = f"{frames.digest}:{size[1]}x{size[0]}"
+    return replace(plan, pixels=cut_pixels(resized, config), resized=resized, digest=digest)
+
+
+def plan_patches(
+    kind: MediaKind,
+    name: str,
+    width: int,
+    height: int,
+    config: PixelConfig,
+    *,
+    frames: int = 1,
+    times: tuple[float, ...] = (),
+    sampled_fps: float | None = None,
+    notes: tuple[str, ...] = (),
+) -> Patches:
+    """What `to_patches` makes of such a medium, without its content: sizes, grid, times, but no pixels.
+
+    ``pixels`` is (0, patch_dim) and ``resized`` has its shape but takes no memory.
+
+    Raises:
+        MediaError: the picture is too long and thin to be resized (ratio above 200).
+    """
+    try:
+        size = target_size(kind, frames, height, width, config)
+    except ValueError as error:
+        raise MediaError(name, str(error)) from error
+    temporal, patch = config.temporal_patch_size, config.patch_size
     return Patches(
-        kind=frames.kind,
-        name=frames.name,
-        pixels=pixels,
-        grid_thw=grid,
-        resized=resized,
-        width=frames.width,
-        height=frames.height,
-        digest=f"{frames.digest}:{size[1]}x{size[0]}",
-        patch_size=config.patch_size,
+        kind=kind,
+        name=name,
+        pixels=torch.empty(0, 3 * temporal * patch**2),
+        grid_thw=(math.ceil(frames / temporal), size[0] // patch, size[1] // patch),
+        resized=np.broadcast_to(np.uint8(0), (frames, *size, 3)),
+        width=width,
+        height=height,
+        digest="",
+        patch_size=patch,
         merge_size=config.merge_size,
-        temporal_patch_size=config.temporal_patch_size,
-        timestamps=_patch_times(frames.timestamps, config.temporal_patch_size),
-        frame_timestamps=frames.timestamps,
-        sampled_fps=frames.sampled_fps,
-        notes=frames.notes,
+        temporal_patch_size=temporal,
+        timestamps=_patch_times(times, temporal),
+        frame_timestamps=times,
+        sampled_fps=sampled_fps,
+        notes=notes,
     )
+
+
+def cut_pixels(resized: np.ndarray, config: PixelConfig) -> Tensor:
+    """(F, H', W', 3) uint8 → (P, 3 * temporal * patch²) float32: the tower's input."""
+    return _cut(_normalise(resized, config), config)
 
 
 def _resize(frames: Frames, size: tuple[int, int]) -> np.ndarray:
@@ -126,8 +172,8 @@ def _normalise(resized: np.ndarray, config: PixelConfig) -> Tensor:
     return (x - mean[:, None, None]) / std[:, None, None]
 
 
-def _cut(x: Tensor, config: PixelConfig) -> tuple[Tensor, tuple[int, int, int]]:
-    """(F, 3, H, W) → ((P, 3 * temporal * patch²), (t, h, w)); the last frame fills the last patch."""
+def _cut(x: Tensor, config: PixelConfig) -> Tensor:
+    """(F, 3, H, W) → (P, 3 * temporal * patch²); the last frame fills the last patch."""
     temporal, patch, merge = config.temporal_patch_size, config.patch_size, config.merge_size
     missing = -len(x) % temporal
     if missing:
@@ -135,7 +181,7 @@ def _cut(x: Tensor, config: PixelConfig) -> tuple[Tensor, tuple[int, int, int]]:
     t, h, w = len(x) // temporal, x.shape[2] // patch, x.shape[3] // patch
     x = x.view(t, temporal, 3, h // merge, merge, patch, w // merge, merge, patch)
     x = x.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)  # (t, h/m, w/m, m, m, C, temporal, p, p)
-    return x.reshape(t * h * w, -1).contiguous(), (t, h, w)
+    return x.reshape(t * h * w, -1).contiguous()
 
 
 def _patch_times(times: tuple[float, ...], temporal: int) -> tuple[float, ...]:

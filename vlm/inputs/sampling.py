@@ -1,9 +1,9 @@
-"""Which frames of a clip the model sees."""
+"""What a person may choose: which frames of a clip the model sees, and how large."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from vlm.records import InputError
 
 @dataclass(frozen=True)
 class MediaOptions:
-    """A person's wishes for one clip; None leaves the choice to the family's `PixelConfig`.
+    """A person's wishes for the media of one turn; None leaves the choice to the family's `PixelConfig`.
 
     ``fps`` frames a second to sample; ``num_frames`` an exact count instead; ``max_frames`` a limit on
-    either; ``start`` and ``end`` in seconds from the clip's first frame. Pictures ignore all of them.
+    either; ``start`` and ``end`` in seconds from the clip's first frame. Pictures ignore these.
+    ``min_pixels`` and ``max_pixels`` hold for a picture and for each frame of a clip, after the resize.
 
     Raises:
         InputError: a value that can mean nothing (fps 0, end before start, ...).
@@ -27,15 +28,30 @@ class MediaOptions:
     max_frames: int | None = None
     start: float | None = None
     end: float | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("start", "end") else 1 if "frames" in field.name else 1e-6
+            least = 0 if field.name in ("start", "end") else 1e-6 if field.name == "fps" else 1
             if value is not None and not (math.isfinite(value) and value >= least):
                 raise InputError(f"{field.name} is {value}: give at least {least}, or leave it out")
         if self.end is not None and self.end < (self.start or 0):
             raise InputError(f"the end ({self.end} s) lies before the start ({self.start or 0} s)")
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise InputError("min pixels is above max pixels: change one of them")
+
+    def limit(self, pixels: PixelConfig) -> PixelConfig:
+        """``pixels`` with the limits of these wishes; one limit moves the other out of its way."""
+        if self.min_pixels is None and self.max_pixels is None:
+            return pixels
+        low = self.min_pixels or min(pixels.image_min_pixels, self.max_pixels)
+        high = self.max_pixels or max(pixels.image_max_pixels, self.min_pixels)
+        limited = replace(pixels, image_min_pixels=low, image_max_pixels=high)
+        if pixels.video_pixels_per_frame:
+            return replace(limited, video_min_pixels=low, video_max_pixels=high)
+        return replace(limited, frame_min_pixels=self.min_pixels, frame_max_pixels=self.max_pixels)
 
 
 def sample_frames(
