@@ -19,6 +19,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pret
 Model = Annotated[str, typer.Option(help="'tiny', a checkpoint folder or a hub id")]
 ConfigModel = Annotated[str, typer.Option("--model", help="the same, or a preset (see: models)")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+Fps = Annotated[float | None, typer.Option(help="frames a second to sample from clips")]
+MaxFrames = Annotated[int | None, typer.Option(help="most frames of a clip")]
+MinPixels = Annotated[
+    int | None, typer.Option(help="least pixels of a picture or of one frame, once resized")
+]
+MaxPixels = Annotated[int | None, typer.Option(help="most pixels of a picture or of one frame, once resized")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
 
@@ -32,6 +38,10 @@ def chat(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int | None = None,
+    fps: Fps = None,
+    max_frames: MaxFrames = None,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32")] = "auto",
     attention: Annotated[str, typer.Option(help="auto, flash, sdpa or eager")] = "auto",
@@ -41,11 +51,13 @@ def chat(
     from vlm.chat.sampling import Sampling
     from vlm.chat.session import ChatSession, Engine
     from vlm.families.checkpoint import open_checkpoint
+    from vlm.inputs.media import MediaOptions
 
     sampling = Sampling(max_new_tokens, temperature, top_p=top_p, seed=seed)
+    options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
     checkpoint = open_checkpoint(model, device=device, dtype=dtype, attention=attention)
     session = ChatSession(Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name))
-    for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling):
+    for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling, options):
         if isinstance(event, Step):
             typer.echo(event.text, nl=False)
         elif isinstance(event, Progress) and sys.stderr.isatty():
@@ -61,10 +73,10 @@ def inspect(
     media: list[Path],
     model: ConfigModel = "tiny",
     prompt: Annotated[str, typer.Option(help="text that follows the media")] = "Describe this.",
-    fps: float | None = None,
-    max_frames: int | None = None,
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
+    fps: Fps = None,
+    max_frames: MaxFrames = None,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
     positions: Annotated[
         Path | None, typer.Option(help="write input_ids and position_ids to this .npz")
     ] = None,

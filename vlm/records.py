@@ -58,7 +58,8 @@ class Patches:
     """What the vision tower reads, and the way back to the picture.
 
     ``pixels`` is (P, C * temporal_patch_size * patch_size²) float32 in merge-block order: the cells of
-    one merged token lie together. ``resized`` is (F, H', W', 3) uint8, the picture as the model saw it.
+    one merged token lie together; it has no rows until it is needed.
+    ``resized`` is (F, H', W', 3) uint8, the picture as the model saw it.
     """
 
     kind: MediaKind
@@ -82,6 +83,12 @@ class Patches:
         """Grid of merged cells: one vision token each."""
         t, h, w = self.grid_thw
         return t, h // self.merge_size, w // self.merge_size
+
+    @property
+    def patch_count(self) -> int:
+        """P, also where ``pixels`` are not cut yet."""
+        t, h, w = self.grid_thw
+        return t * h * w
 
     @property
     def tokens(self) -> int:
@@ -129,6 +136,10 @@ class VisionOut:
     grid_thw: tuple[int, int, int]
     digest: str
 
+    @property
+    def nbytes(self) -> int:
+        return self.features.nbytes + sum(tap.nbytes for tap in self.taps)
+
 
 @dataclass(frozen=True)
 class Span:
@@ -172,21 +183,25 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Step:
-    """One generated token and the text that became safe to show with it."""
+    """One generated token and the text that became safe to show with it.
 
-    token: int
+    ``token`` is None where another machine generates and says only the text; ``logprob`` is there on
+    request.
+    """
+
+    token: int | None
     text: str
     index: int  # in the sequence
     logprob: float | None = None
-    finish: Literal["eos", "stop", "loop", "length", "context", "stopped"] | None = None
+    finish: Literal["eos", "stop", "loop", "length", "context", "stopped", "memory", "cut"] | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
     """What the engine is doing now; ``total`` is None where the end is not known."""
 
-    stage: Literal["media", "waiting", "encode", "prefill"]
-    detail: str
+    stage: Literal["media", "waiting", "memory", "encode", "prefill"]
+    detail: str  # in words, such as "reading clip.mp4"; ``done`` of ``total`` comes beside it
     done: int = 0
     total: int | None = None
 

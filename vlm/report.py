@@ -58,7 +58,7 @@ def medium_report(file: Path, patches: Patches) -> dict:
         "resized_width": patches.resized.shape[2],
         "resized_height": patches.resized.shape[1],
         "grid_thw": list(patches.grid_thw),
-        "patches": len(patches.pixels),
+        "patches": patches.patch_count,
         "tokens": patches.tokens,
         "frames": len(patches.resized),
         "timestamps_s": [round(second, 3) for second in patches.frame_timestamps],

@@ -26,8 +26,8 @@ def chosen(sampling: Sampling, prompt: list[int], count: int = 1) -> list[int]:
 
 
 def test_temperature_zero_is_greedy_and_reports_the_log_probability():
-    token, logprob = Sampler(Sampling(), torch.tensor([0])).pick(LOGITS)
-    assert token == 0
+    token, logprob = Sampler(Sampling(logprobs=True), torch.tensor([0])).pick(LOGITS)
+    assert token == 0 and Sampler(Sampling(), torch.tensor([0])).pick(LOGITS) == (0, None)
     assert logprob == pytest.approx(float(LOGITS.log_softmax(-1)[0]))
 
 
@@ -71,7 +71,7 @@ def test_the_presence_penalty_counts_only_the_answer():
 
 
 def test_penalties_do_not_touch_the_reported_log_probability():
-    sampler = Sampler(Sampling(repetition_penalty=1.5), torch.tensor([0]))
+    sampler = Sampler(Sampling(repetition_penalty=1.5, logprobs=True), torch.tensor([0]))
     token, logprob = sampler.pick(LOGITS)
     assert logprob == pytest.approx(float(LOGITS.log_softmax(-1)[token]))
 

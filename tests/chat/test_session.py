@@ -10,7 +10,7 @@ from vlm.chat.session import ChatSession, Engine
 from vlm.records import InputError, MediaError, Progress, Step, Trace
 
 # Twelve tokens are enough to diverge if a position, a key or a feature were wrong.
-SAMPLING = Sampling(max_new_tokens=12)
+SAMPLING = Sampling(max_new_tokens=12, logprobs=True)
 # One float32 rounding step (2^-24) of values around 10, grown by some hundred additions.
 TOLERANCE = 1e-3
 
@@ -92,14 +92,14 @@ def test_an_encoded_picture_is_not_encoded_again(engine, picture, monkeypatch):
     original = engine.model.encode
     monkeypatch.setattr(engine.model, "encode", lambda media: encoded.append(len(media)) or original(media))
     ask(ChatSession(engine), "What colour is it?", path)
-    assert encoded == [0]
+    assert encoded == []
 
 
 def test_the_memo_forgets_the_oldest_beyond_its_bound(exact, picture):
     engine = Engine(exact.model, exact.tokenizer, "tiny", memo_bytes=1)
     session = ChatSession(engine)
     ask(session, "What is this?", picture("red"), picture("blue"))
-    assert len(engine._memo) == 1
+    assert len(engine.memo) == 0
     assert ask(session, "And now?").answer == ask(_copy(session, 1), "And now?").answer
 
 
@@ -133,7 +133,7 @@ def test_a_listener_that_goes_away_leaves_the_partial_answer(session):
         if isinstance(event, Step):
             break
     events.close()
-    assert len(session.turns) == 1 and not session.engine.lock.locked()
+    assert len(session.turns) == 1 and len(session.engine.queue) == 0
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
@@ -148,7 +148,7 @@ def test_a_refused_file_leaves_the_chat_as_it_was(session, picture, tmp_path):
     bad.write_text("no picture")
     with pytest.raises(MediaError, match=r"notes\.png"):
         ask(session, "And this?", bad)
-    assert len(session.turns) == 1 and not session.engine.lock.locked()
+    assert len(session.turns) == 1 and len(session.engine.queue) == 0
     assert ask(session, "What colour is the circle?").stats["reused_tokens"] > 0
 
 
@@ -180,7 +180,7 @@ def test_clear_forgets_everything(session, picture):
 
 def test_a_warm_up_leaves_nothing_behind(engine):
     engine.warm_up()
-    assert not engine._memo and not engine.lock.locked()
+    assert not len(engine.memo) and not len(engine.caches) and not len(engine.queue)
 
 
 def redo(session, action: str):
@@ -254,15 +254,16 @@ def test_a_loop_is_noticed_and_ended(session, monkeypatch):
 def test_an_edit_stopped_while_it_waits_loses_nothing(session):
     ask(session, "Hello!")
     ask(session, "Hello again!")
-    with session.engine.lock:
-        events = list(session.edit(0, "Goodbye!", stopped=lambda: True))
-    assert events == []
+    other = session.engine.queue.join()
+    events = list(session.edit(0, "Goodbye!", stopped=lambda: True))
+    session.engine.queue.leave(other)
+    assert not any(isinstance(event, Step | Trace) for event in events)
     assert [turn.text for turn in session.turns] == ["Hello!", "Hello again!"]
 
 
 def test_an_edit_that_fails_loses_nothing(session, monkeypatch):
     ask(session, "Hello!")
-    monkeypatch.setattr(session.engine, "encode", lambda media: 1 / 0)
+    monkeypatch.setattr(session.engine, "_see", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(session.edit(0, "Goodbye!"))
-    assert [turn.text for turn in session.turns] == ["Hello!"] and not session.engine.lock.locked()
+    assert [turn.text for turn in session.turns] == ["Hello!"] and len(session.engine.queue) == 0

@@ -10,6 +10,7 @@ from media_files import PIXELS, write_video
 from PIL import Image
 
 from vlm.inputs.media import MediaOptions, open_media
+from vlm.inputs.patches import with_pixels
 from vlm.records import InputError, MediaError
 
 # Qwen3-VL's way: limits on all frames together.
@@ -43,7 +44,8 @@ def test_a_plan_is_kept(tmp_path, name, options, pixels):
     assert plan.resized.shape == real.resized.shape and plan.tokens == real.tokens
     alike = ("kind", "name", "grid_thw", "width", "height", "timestamps", "frame_timestamps", "sampled_fps")
     assert [getattr(plan, key) for key in alike] == [getattr(real, key) for key in alike]
-    assert len(plan.pixels) == 0 and len(real.pixels) == math.prod(real.grid_thw)
+    assert len(plan.pixels) == len(real.pixels) == 0
+    assert len(with_pixels(real, pixels).pixels) == math.prod(plan.grid_thw) == plan.patch_count
 
 
 @pytest.mark.parametrize("pixels", [PIXELS, VOLUME], ids=["a frame", "a clip"])

@@ -111,6 +111,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
 
     from vlm.chat.sampling import Sampling
     from vlm.chat.session import ChatSession, Engine
+    from vlm.chat.session import Turn as Asked
 
     level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0)
     made = stream._pictures(Random(11), Random(11), level)
@@ -121,8 +122,8 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
         for segment in sample.segments:
             (turn,) = segment.turns
             session = ChatSession(engine)
-            sequence = session._sequence(turn.question, (sample.patches,))
-            *_, trace = session._answer(turn.question, (sample.patches,), sequence, Sampling(80), bool)
+            session.turns.append(Asked(turn.question, (sample.patches,)))
+            *_, trace = session.retry(Sampling(80))
             right += trace.answer == turn.answer
     total = sum(score.right for score in scores.values())
     # bfloat16 sums in another order may tip one near tie; more would mean two different models.

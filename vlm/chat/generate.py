@@ -7,14 +7,13 @@ from collections.abc import Sequence as Items
 
 import torch
 
+from vlm.chat.request import PREFILL_CHUNK
 from vlm.chat.sampling import Sampler, Sampling
 from vlm.chat.text import SafeText
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.cache import KVCache
 from vlm.models.model import VisionLanguageModel
 from vlm.records import Progress, Sequence, Step, VisionOut
-
-PREFILL_CHUNK = 512  # tokens; the longest stretch that a stop has to wait for
 
 
 def prefill(
@@ -29,9 +28,10 @@ def prefill(
 
     The last token is left for `generate`, which needs its logits.
     """
-    last = len(sequence) - 1
+    first, last = cache.length, len(sequence) - 1
+    count = last + 1 - first
     while cache.length < last and not stopped():
-        yield Progress("prefill", "reading tokens", cache.length, len(sequence))
+        yield Progress("prefill", f"reading {count:,} tokens", cache.length - first, count)
         with torch.inference_mode():
             model(sequence, vision, cache, stop=min(last, cache.length + chunk))
 

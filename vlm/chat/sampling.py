@@ -19,7 +19,7 @@ class Sampling:
     ``repetition_penalty`` divides (or, below zero, multiplies) the logits of every token of the prompt and
     the answer (CTRL, arXiv 1909.05858); ``presence_penalty`` is taken off those of the answer's own tokens.
     ``min_p`` drops tokens less likely than that share of the likeliest (arXiv 2407.01082). The answer ends
-    before the first of the ``stop`` strings.
+    before the first of the ``stop`` strings. ``logprobs`` asks for each token's log-probability.
 
     Raises:
         InputError: a value out of range.
@@ -34,6 +34,7 @@ class Sampling:
     presence_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logprobs: bool = False
 
     def __post_init__(self):
         allowed = {
@@ -70,8 +71,8 @@ class Sampler:
         """Whether the answer repeats a short run of tokens and will hardly say anything new."""
         return is_loop(self.answer)
 
-    def pick(self, logits: Tensor) -> tuple[int, float]:
-        """A token from (vocabulary,) logits, and its log-probability before any of the settings."""
+    def pick(self, logits: Tensor) -> tuple[int, float | None]:
+        """A token from (vocabulary,) logits, and on request its log-probability before all settings."""
         logits = logits.float().cpu()
         scores = self._penalise(logits)
         if self.sampling.temperature == 0:
@@ -80,7 +81,7 @@ class Sampler:
             kept = _cut(scores / self.sampling.temperature, self.sampling)
             token = int(torch.multinomial(kept.softmax(-1), 1, generator=self._generator))
         self.answer.append(token)
-        return token, float(logits.log_softmax(-1)[token])
+        return token, float(logits.log_softmax(-1)[token]) if self.sampling.logprobs else None
 
     def _penalise(self, logits: Tensor) -> Tensor:
         s = self.sampling

@@ -1,117 +1,49 @@
-"""Chats: what one person said and showed, and what of it is still in the cache."""
+"""Chats: what one person said and showed, and one turn of it as a stream of events."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from vlm.chat.generate import generate, prefill
+from vlm.chat.background import in_background
+from vlm.chat.budget import BudgetError, Choice, Plan, make_plan, prompt
+from vlm.chat.engine import Engine
+from vlm.chat.request import PREFILL_CHUNK, Outcome, OutOfMemory, Request, Stopped, Turn
 from vlm.chat.sampling import Sampling
-from vlm.config import ModelConfig
-from vlm.inputs.media import MediaOptions, read_media
-from vlm.inputs.patches import to_patches
-from vlm.inputs.sequence import append_answer, build_sequence, user_message
-from vlm.inputs.tokenizer import Tokenizer
-from vlm.models.cache import KVCache
-from vlm.models.model import VisionLanguageModel
-from vlm.records import Frames, InputError, Patches, Progress, Sequence, Step, Trace, VisionOut
+from vlm.inputs.media import MediaOptions, Medium, open_media
+from vlm.inputs.sequence import append_answer
+from vlm.records import InputError, MediaError, Patches, Progress, Sequence, Step, Trace
+
+__all__ = ["BudgetError", "ChatSession", "Choice", "Engine", "Event", "Plan", "Turn"]
 
 Event = Progress | Step | Trace
-MEMO_BYTES = 512 * 2**20
-
-
-class Engine:
-    """One loaded model, shared by all chats: it runs one turn at a time and remembers encoded media."""
-
-    def __init__(
-        self, model: VisionLanguageModel, tokenizer: Tokenizer, name: str, memo_bytes: int = MEMO_BYTES
-    ):
-        self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.lock = threading.Lock()
-        self._memo: OrderedDict[str, VisionOut] = OrderedDict()
-        self._memo_bytes = memo_bytes
-
-    @property
-    def config(self) -> ModelConfig:
-        return self.model.config
-
-    def warm_up(self) -> None:
-        """Run one small picture and question through the model, so that the first real one is not slow."""
-        edge = self.config.pixels.factor
-        blank = Frames("image", "blank", np.zeros((1, edge, edge, 3), np.uint8), edge, edge, digest="")
-        with torch.inference_mode():
-            self.model.encode([to_patches(blank, self.config.pixels)])
-        for _ in ChatSession(self).ask("Hello", sampling=Sampling(max_new_tokens=2)):
-            pass
-
-    def missing(self, media: Iterable[Patches]) -> list[Patches]:
-        """The media that are not encoded yet, each once."""
-        return list({p.digest: p for p in media if p.digest not in self._memo}.values())
-
-    def encode(self, media: Items[Patches]) -> list[VisionOut]:
-        """Features of all media; those already in the memo are not computed again."""
-        fresh = self.missing(media)
-        with torch.inference_mode():
-            found = {out.digest: out for out in self.model.encode(fresh)}
-        for patches in media:
-            out = found.setdefault(patches.digest, self._memo.get(patches.digest))
-            self._memo[patches.digest] = out
-            self._memo.move_to_end(patches.digest)
-        self._forget()
-        return [found[patches.digest] for patches in media]
-
-    def _forget(self) -> None:
-        while len(self._memo) > 1 and sum(_nbytes(out) for out in self._memo.values()) > self._memo_bytes:
-            self._memo.popitem(last=False)
-
-
-def _nbytes(out: VisionOut) -> int:
-    return out.features.nbytes + sum(tap.nbytes for tap in out.taps)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One question with its media, and the tokens of its answer."""
-
-    text: str
-    media: tuple[Patches, ...]
-    answer_ids: tuple[int, ...]
-
-
-@dataclass
-class _Timer:
-    """Milliseconds by stage of one turn."""
-
-    began: float = field(default_factory=time.perf_counter)
-    encode_ms: float = 0.0
-    prefill_ms: float = 0.0
-    first_token_ms: float | None = None
-    decode_s: float = 0.0
-
-    def since(self) -> float:
-        return time.perf_counter() - self.began
+SMALL_CHUNK = 64  # tokens; how a prompt is read after memory ran out
 
 
 class ChatSession:
-    """A conversation. A turn that fails or is refused leaves it as it was."""
+    """A conversation with an engine. A turn that fails or is refused leaves it as it was."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
         self.turns: list[Turn] = []
-        self._cache: KVCache | None = None
-        self._cached: list[tuple] = []  # identity of every token in the cache
+        self._chat = engine.new_chat()
+        weakref.finalize(self, engine.forget, self._chat)
 
     def clear(self) -> None:
         self.turns.clear()
-        self._cache, self._cached = None, []
+        self.engine.forget(self._chat)
+
+    def plan(self, text: str, files: Items[str | Path] = (), options: MediaOptions | None = None) -> Plan:
+        """What a turn would take; nothing is decoded.
+
+        Raises:
+            InputError: a file that cannot be used.
+        """
+        return self._plan(self.turns, text, [open_media(file) for file in files], options or MediaOptions())
 
     def ask(
         self,
@@ -120,42 +52,32 @@ class ChatSession:
         sampling: Sampling | None = None,
         options: MediaOptions | None = None,
         stopped: Callable[[], bool] = bool,
+        choice: Choice | None = None,
     ) -> Iterator[Event]:
         """Stream one turn: Progress and Step events, and the turn's Trace as the last one.
 
         Args:
             files: images and videos that go before the text.
-            stopped: looked at between prefill chunks and between tokens.
+            options: sizes and frames of the files.
+            stopped: looked at between frames, layers, prefill chunks and tokens.
+            choice: the way out that was chosen after a `BudgetError`.
 
         Raises:
-            InputError: no question, a file that cannot be used, or a prompt too long for the context.
+            BudgetError: the turn does not fit; its plan holds the choices.
+            InputError: no question, or a file that cannot be used.
         """
-        _require_question(text)
-        media = []
-        for number, file in enumerate(files):
-            yield Progress("media", f"opening {Path(file).name}", number, len(files))
-            media.append(
-                to_patches(
-                    read_media(file, self.engine.config.pixels, options or MediaOptions()),
-                    self.engine.config.pixels,
-                )
-            )
-        yield from self._run(text, tuple(media), sampling, stopped)
+        turn = Turn(text, files=tuple(map(str, files)), options=options or MediaOptions())
+        yield from self._begin(self.turns, turn, sampling, stopped, choice)
 
-    def undo(self) -> Turn:
-        """Take back the last turn; what came before stays in the cache.
-
-        Raises:
-            InputError: there is no turn.
-        """
-        self._require_turn(len(self.turns) - 1)
-        return self.turns.pop()
-
-    def retry(self, sampling: Sampling | None = None, stopped: Callable[[], bool] = bool) -> Iterator[Event]:
+    def retry(
+        self,
+        sampling: Sampling | None = None,
+        stopped: Callable[[], bool] = bool,
+        choice: Choice | None = None,
+    ) -> Iterator[Event]:
         """Answer the last question again; with a temperature the answer may differ."""
         last = len(self.turns) - 1
-        self._require_turn(last)
-        yield from self.edit(last, self.turns[last].text, sampling, stopped)
+        yield from self.edit(last, self._turn(last).text, sampling, stopped, choice)
 
     def edit(
         self,
@@ -163,162 +85,184 @@ class ChatSession:
         text: str,
         sampling: Sampling | None = None,
         stopped: Callable[[], bool] = bool,
+        choice: Choice | None = None,
     ) -> Iterator[Event]:
         """Ask turn ``index`` again in other words: its media stay, the turns behind it go.
 
         Raises:
-            InputError: no such turn, no question, or a prompt too long; the conversation is as it was.
+            InputError: no such turn, no question, or it does not fit; the conversation is as it was.
         """
-        self._require_turn(index)
-        _require_question(text)
-        dropped = self.turns[index:]
-        del self.turns[index:]
-        try:
-            yield from self._run(text, dropped[0].media, sampling, stopped)
-        finally:
-            if len(self.turns) == index:  # refused, failed or stopped before it was answered
-                self.turns[index:] = dropped
+        turn = replace(self._turn(index), text=text, answer="", answer_ids=())
+        yield from self._begin(self.turns[:index], turn, sampling, stopped, choice)
 
-    def _require_turn(self, index: int) -> None:
+    def undo(self) -> Turn:
+        """Take back the last turn; what came before stays in the cache.
+
+        Raises:
+            InputError: there is no turn.
+        """
+        self._turn(len(self.turns) - 1)
+        return self.turns.pop()
+
+    def _turn(self, index: int) -> Turn:
         if not 0 <= index < len(self.turns):
             raise InputError(f"There is no turn {index + 1}: the chat has {len(self.turns)}.")
+        return self.turns[index]
 
-    def _run(self, text, media, sampling, stopped) -> Iterator[Event]:
-        """One turn, when it is this chat's turn to use the model."""
-        sequence = self._sequence(text, media)
-        self._check_context(sequence)
-        while not self.engine.lock.acquire(timeout=0.1):
-            if stopped():
-                return
-            yield Progress("waiting", "waiting for another answer to end")
+    def _begin(
+        self,
+        history: Items[Turn],
+        turn: Turn,
+        sampling: Sampling | None,
+        stopped: Callable[[], bool],
+        choice: Choice | None,
+    ) -> Iterator[Event]:
+        """Check, decode and answer. ``history`` is what goes before, and replaces the conversation once
+        there is an answer."""
+        if not turn.text.strip():
+            raise InputError("Type a question first.")
+        if choice:
+            history = choice.history(history)
+            if choice.options:
+                turn = replace(turn, options=choice.options, media=())
+        began = time.perf_counter()
         try:
-            yield from self._answer(text, media, sequence, sampling or Sampling(), stopped)
-        finally:
-            self.engine.lock.release()
+            turn = yield from self._look(history, turn, stopped)
+        except Stopped:
+            return
+        media_ms, sampling = 1000 * (time.perf_counter() - began), sampling or Sampling()
+        try:
+            yield from self._answer(history, turn, sampling, stopped, media_ms)
+            return
+        except OutOfMemory:
+            pass  # what the exception holds on to is free behind this line
+        yield from self._try_smaller(history, turn, sampling, stopped)
 
-    def _sequence(self, text: str, media: tuple[Patches, ...]) -> Sequence:
-        messages = [message for turn in self.turns for message in _messages(turn)]
-        messages.append(user_message(text, media))
-        shown = tuple(patches for turn in self.turns for patches in turn.media) + media
-        return build_sequence(messages, shown, self.engine.tokenizer, self.engine.config.tokens)
+    def _look(
+        self, history: Items[Turn], turn: Turn, stopped: Callable[[], bool]
+    ) -> Generator[Progress, None, Turn]:
+        """The turn with its media decoded, once it is known to fit.
 
-    def _check_context(self, sequence: Sequence) -> None:
-        context = self.engine.config.decoder.context_length
-        if len(sequence) >= context:
-            raise InputError(
-                f"This chat would need {len(sequence):,} tokens and the model's context holds {context:,}. "
-                "Clear the chat, or use fewer or smaller files."
-            )
+        Raises:
+            Stopped: while a clip was read.
+        """
+        fresh = () if turn.media else [open_media(file) for file in turn.files]
+        plan = self._plan(history, turn.text, fresh or turn.media, turn.options)
+        if plan.problem:
+            raise BudgetError(plan)
+        media = turn.media
+        for number, medium in enumerate(fresh):
+            media = (*media, (yield from self._decode(medium, turn.options, number, len(fresh), stopped)))
+        return replace(turn, media=media)
 
-    def _answer(self, text, media, sequence, sampling, stopped) -> Iterator[Event]:
-        timer, engine = _Timer(), self.engine
-        fresh = engine.missing(sequence.media)
-        if fresh:
-            yield Progress("encode", f"looking at {', '.join(patches.name for patches in fresh)}")
-        start = time.perf_counter()
-        vision = engine.encode(sequence.media)
-        timer.encode_ms = 1000 * (time.perf_counter() - start)
-        cache, reused = self._reuse(sequence)
-        start = time.perf_counter()
-        yield from prefill(engine.model, sequence, vision, cache, stopped)
+    def _decode(
+        self, medium: Medium, options: MediaOptions, number: int, total: int, stopped: Callable[[], bool]
+    ) -> Generator[Progress, None, Patches]:
+        """One file; a clip in a thread of its own, so that its frames can be counted and the stop obeyed."""
+        pixels, name = self.engine.config.pixels, medium.path.name
+        yield Progress("media", f"opening {name}", number, total)
+        if medium.clip is None:
+            return medium.patches(pixels, options)
+
+        def work(report: Callable[[int, int], None]) -> Patches:
+            return medium.patches(pixels, options, report)
+
+        decoding = in_background(work, stopped)
+        while True:
+            try:
+                done, frames = next(decoding)
+            except StopIteration as end:
+                return end.value
+            yield Progress("media", f"reading {name}", done, frames)
+
+    def _plan(
+        self, history: Items[Turn], text: str, media: Items[Medium | Patches], options: MediaOptions
+    ) -> Plan:
+        """``media`` are files that are looked at anew for each choice, or decoded already and kept."""
+        pixels = self.engine.config.pixels
+
+        def look(options: MediaOptions) -> tuple[Patches, ...]:
+            return tuple(m.plan(pixels, options) if isinstance(m, Medium) else m for m in media)
+
+        return make_plan(self.engine, self._chat, history, text, look, options)
+
+    def _answer(
+        self,
+        history: Items[Turn],
+        turn: Turn,
+        sampling: Sampling,
+        stopped: Callable[[], bool],
+        media_ms: float,
+        chunk: int = PREFILL_CHUNK,
+    ) -> Iterator[Event]:
+        turns = (*history, turn)
+        sequence = prompt(turns, self.engine)
         steps: list[Step] = []
+        outcome: Outcome | None = None
         try:
-            for step in generate(engine.model, engine.tokenizer, sequence, vision, cache, sampling, stopped):
-                if not steps:
-                    timer.prefill_ms = 1000 * (time.perf_counter() - start)
-                    timer.first_token_ms = 1000 * timer.since()
-                    start = time.perf_counter()
-                steps.append(step)
-                yield step
+            request = Request(self._chat, turns, sequence, sampling, stopped, chunk)
+            outcome = yield from _noting(self.engine.answer(request), steps)
         finally:  # also when the listener goes away: what was said so far stays said
-            timer.decode_s = time.perf_counter() - start
-            trace = self._commit(text, media, sequence, steps, cache)
-        yield Trace(**trace, stats=_stats(engine, sequence, steps, cache, reused, timer))
+            if steps or outcome:
+                said = _said(steps, self.engine.config.tokens.eos)
+                answer = "".join(step.text for step in steps)
+                self.turns = [*history, replace(turn, answer=answer, answer_ids=said)]
+        if outcome:
+            whole = append_answer(sequence, [step.token for step in steps])
+            yield self._trace(whole, answer, outcome, media_ms)
 
-    def _reuse(self, sequence: Sequence) -> tuple[KVCache, int]:
-        """A cache that holds the longest prefix this prompt shares with what was computed before."""
-        identity = _identity(sequence)
-        shared = 0
-        for old, new in zip(self._cached, identity, strict=False):
-            if old != new:
-                break
-            shared += 1
-        shared = min(_outside_media(sequence, shared), len(sequence) - 1)
-        if self._cache is None:
-            self._cache = self.engine.model.new_cache(len(sequence) + 64)
-        self._cache.crop(min(shared, self._cache.length))
-        self._cached = identity
-        return self._cache, self._cache.length
+    def _trace(self, whole: Sequence, answer: str, outcome: Outcome, media_ms: float) -> Trace:
+        tokens = tuple(self.engine.tokenizer.token_text(token) for token in whole.ids.tolist())
+        return Trace(whole, tokens, answer, outcome.finish, {**outcome.stats, "media_ms": round(media_ms, 1)})
 
-    def _commit(self, text, media, sequence, steps, cache) -> dict:
-        """Add the turn to the conversation; returns the Trace's fields but for the statistics."""
-        ids = [step.token for step in steps]
-        eos = self.engine.config.tokens.eos
-        said = tuple(ids[:-1] if ids and ids[-1] in eos else ids)
-        self.turns.append(Turn(text, media, said))
-        whole = append_answer(sequence, ids)
-        self._cached = _identity(whole)[: cache.length]
-        tokenizer = self.engine.tokenizer
-        return {
-            "sequence": whole,
-            "tokens": tuple(tokenizer.token_text(token) for token in whole.ids.tolist()),
-            "answer": "".join(step.text for step in steps),
-            "finish": steps[-1].finish or "stopped" if steps else "stopped",
-        }
+    def _try_smaller(
+        self, history: Items[Turn], turn: Turn, sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """Once more after memory ran out: with half the frames or pixels, else in smaller pieces.
 
-
-def _require_question(text: str) -> None:
-    if not text.strip():
-        raise InputError("Type a question first.")
+        Raises:
+            InputError: that was too much as well, or the files are gone.
+        """
+        smaller, words = _smaller(turn)
+        yield Progress("memory", f"out of memory: trying again with {words}")
+        try:
+            again = turn if smaller == turn.options else replace(turn, options=smaller, media=())
+            again = yield from self._look(history, again, stopped)
+            yield from self._answer(history, again, sampling, stopped, 0.0, SMALL_CHUNK)
+        except Stopped:
+            return
+        except (OutOfMemory, MediaError) as error:
+            raise InputError(
+                f"The model ran out of memory, also with {words}. "
+                "Use fewer or smaller files, clear the chat, or open a smaller or 4-bit model."
+            ) from error
 
 
-def _messages(turn: Turn) -> list[dict]:
-    return [
-        user_message(turn.text, turn.media),
-        {"role": "assistant", "content": "", "ids": list(turn.answer_ids)},
-    ]
+def _noting(events: Iterator[Progress | Step], steps: list[Step]):
+    """Pass events on and keep the steps; returns what the engine returns."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        if isinstance(event, Step):
+            steps.append(event)
+        yield event
 
 
-def _identity(sequence: Sequence) -> list[tuple]:
-    """What makes each token the same computation: its id and, for vision tokens, the medium's content."""
-    keys: list[tuple] = [(token,) for token in sequence.ids.tolist()]
-    for span in sequence.spans:
-        if span.media is not None:
-            digest = sequence.media[span.media].digest
-            keys[span.start : span.stop] = [
-                (key[0], digest, span.frame) for key in keys[span.start : span.stop]
-            ]
-    return keys
+def _said(steps: Items[Step], eos: Items[int]) -> tuple[int, ...]:
+    """The answer's tokens without the one that ends it."""
+    ids = tuple(step.token for step in steps)
+    return ids[:-1] if ids and ids[-1] in eos else ids
 
 
-def _outside_media(sequence: Sequence, length: int) -> int:
-    """``length``, moved back to the start of the media span that it would cut."""
-    for span in sequence.spans:
-        if span.media is not None and span.start < length < span.stop:
-            return span.start
-    return length
-
-
-def _stats(engine, sequence, steps, cache, reused, timer) -> dict:
-    """Figures of one turn; times in milliseconds, sizes in bytes."""
-    kinds = ("text", "image", "video", "special", "answer")
-    computed = len(sequence) - reused
-    return {
-        "model": engine.name,
-        "prompt_tokens": len(sequence),
-        "prompt_tokens_by_kind": {kind: sequence.count(kind) for kind in kinds},
-        "reused_tokens": reused,
-        "computed_tokens": computed,
-        "answer_tokens": len(steps),
-        "encode_ms": round(timer.encode_ms, 1),
-        "prefill_ms": round(timer.prefill_ms, 1),
-        "prefill_tokens_per_s": round(1000 * computed / timer.prefill_ms, 1) if timer.prefill_ms else None,
-        "first_token_ms": round(timer.first_token_ms, 1) if timer.first_token_ms else None,
-        "decode_tokens_per_s": round((len(steps) - 1) / timer.decode_s, 1) if len(steps) > 1 else None,
-        "context_length": engine.config.decoder.context_length,
-        "kv_cache_bytes": cache.nbytes,
-        "weights_bytes": engine.model.nbytes,
-        "device": str(engine.model.device),
-        "dtype": str(engine.model.dtype).removeprefix("torch."),
-        "attention": engine.model.backend,
-    }
+def _smaller(turn: Turn) -> tuple[MediaOptions, str]:
+    """Options that take about half the memory, and their name."""
+    frames = max((len(medium.resized) for medium in turn.media if medium.kind == "video"), default=0)
+    area = max((medium.resized.shape[1] * medium.resized.shape[2] for medium in turn.media), default=0)
+    if not turn.files or not area:
+        return turn.options, "the prompt read in smaller pieces"
+    if frames >= 8:
+        return replace(turn.options, max_frames=frames // 2, num_frames=None), f"{frames // 2} frames"
+    options = replace(turn.options, max_pixels=area // 2, min_pixels=None)
+    return options, f"pictures of at most {area // 2:,} pixels"

@@ -20,7 +20,7 @@ from vlm.config import PixelConfig
 from vlm.inputs.clips import Clip, Progress, read_clip, sample_clip
 from vlm.inputs.containers import has_picture, open_container, open_video
 from vlm.inputs.images import is_animation, open_animation, open_picture, read_picture, upright_size
-from vlm.inputs.patches import plan_patches, to_patches
+from vlm.inputs.patches import fit_frames, plan_patches
 from vlm.inputs.sampling import MediaOptions
 from vlm.records import Frames, MediaError, MediaKind, Patches
 
@@ -81,8 +81,8 @@ class Medium:
         options: MediaOptions = MediaOptions(),
         progress: Progress | None = None,
     ) -> Patches:
-        """Decode and cut: what the tower reads."""
-        return to_patches(self.read(pixels, options, progress), options.limit(pixels))
+        """Decode and resize; ``pixels`` are cut by `with_pixels` when the tower needs them."""
+        return fit_frames(self.read(pixels, options, progress), options.limit(pixels))
 
 
 def open_media(path: str | os.PathLike) -> Medium:

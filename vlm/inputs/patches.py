@@ -96,15 +96,29 @@ def to_patches(frames: Frames, config: PixelConfig) -> Patches:
     Raises:
         MediaError: the picture is too long and thin to be resized (ratio above 200).
     """
+    return with_pixels(fit_frames(frames, config), config)
+
+
+def fit_frames(frames: Frames, config: PixelConfig) -> Patches:
+    """Resize one medium to what the model sees. ``pixels``, eight times as large, are left to `with_pixels`.
+
+    Raises:
+        MediaError: the picture is too long and thin to be resized (ratio above 200).
+    """
     plan = plan_patches(
         frames.kind, frames.name, frames.width, frames.height, config,
         times=frames.timestamps, sampled_fps=frames.sampled_fps, notes=frames.notes,
         frames=len(frames.pixels),
     )  # fmt: skip
     size = plan.resized.shape[1:3]
-    resized = _resize(frames, size)  # (F, H', W', 3)
-    digest = f"{frames.digest}:{size[1]}x{size[0]}"
-    return replace(plan, pixels=cut_pixels(resized, config), resized=resized, digest=digest)
+    return replace(plan, resized=_resize(frames, size), digest=f"{frames.digest}:{size[1]}x{size[0]}")
+
+
+def with_pixels(patches: Patches, config: PixelConfig) -> Patches:
+    """The same with the tower's input cut from ``resized``, where it is not there yet."""
+    if len(patches.pixels):
+        return patches
+    return replace(patches, pixels=_cut(_normalise(patches.resized, config), config))
 
 
 def plan_patches(
@@ -148,11 +162,6 @@ def plan_patches(
         sampled_fps=sampled_fps,
         notes=notes,
     )
-
-
-def cut_pixels(resized: np.ndarray, config: PixelConfig) -> Tensor:
-    """(F, H', W', 3) uint8 → (P, 3 * temporal * patch²) float32: the tower's input."""
-    return _cut(_normalise(resized, config), config)
 
 
 def _resize(frames: Frames, size: tuple[int, int]) -> np.ndarray:

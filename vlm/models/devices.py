@@ -1,0 +1,63 @@
+"""What a device has left: free and peak memory, and how it says that there is none."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import psutil
+import torch
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes(device: torch.device | str) -> int:
+    """Bytes that can still be taken: the GPU's, or this machine's (in a container, the container's)."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + _unused_cuda(device)
+    free = psutil.virtual_memory().available
+    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
+    return free if limit is None or used is None else max(0, min(free, limit - used))
+
+
+def peak_bytes(device: torch.device | str) -> int | None:
+    """The most that was in use at once: tensors on the GPU, or the whole process; None where unknown."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is PyTorch's or Python's way to say that memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)  # the CPU allocator raises a bare RuntimeError
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text
+    )
+
+
+def release(device: torch.device | str) -> None:
+    """Give memory that nobody holds any more back to the device."""
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _unused_cuda(device: torch.device) -> int:
+    """What PyTorch holds of the GPU without using it."""
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _cgroup(name: str) -> int | None:
+    try:
+        text = (_CGROUP / name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
