@@ -13,7 +13,7 @@ from vlm.inputs.sampling import MediaOptions
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.records import InputError, Patches, Sequence
 
-SMALLER = (1 / 2, 1 / 4, 1 / 8, 1 / 16)  # shares of pixels or frames that are tried, largest first
+SMALLER = (3 / 4, 1 / 2, 1 / 4, 1 / 8, 1 / 16)  # shares of pixels or frames that are tried, largest first
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class BudgetError(InputError):
 
     def __init__(self, plan: Plan):
         ways = "; ".join(choice.text for choice in plan.choices)
-        super().__init__(f"{plan.problem} " + (f"Choose: {ways}." if ways else "Clear the chat."))
+        super().__init__(f"{plan.problem} " + (f"Choose: {ways}." if ways else "Ask a shorter question."))
         self.plan = plan
 
 
@@ -131,7 +131,7 @@ class _Draft:
         frames = max((len(m.resized) for m in plan.media if m.kind == "video"), default=0)
         drafts = (
             (self._smaller("pixels", int(area * share)) for share in SMALLER if area),
-            (self._smaller("frames", int(frames * share)) for share in SMALLER if frames * share >= 2),
+            (self._smaller("frames", max(2, int(frames * share))) for share in SMALLER if frames > 2),
             (self._dropping("media", n + 1) for n, turn in enumerate(self.history) if turn.media),
             (self._dropping("turns", n + 1) for n in range(len(self.history))),
         )

@@ -159,11 +159,18 @@ class Engine:
 
     def _open_slot(self, request: Request) -> Slot:
         """The chat's own cache cut to what this prompt shares with it, or a new one."""
+        self._make_room(request)
         slot = self.caches.get(request.chat)
         if slot is None:
             slot = Slot(self.model.new_cache(len(request.sequence) + SPARE_TOKENS))
         slot.cache.crop(slot.shared(request.sequence))
         return slot
+
+    def _make_room(self, request: Request) -> None:
+        """Give up what is kept of other chats, the oldest first, where this turn needs its memory."""
+        needed = self.needed_bytes(request.sequence, request.turns[-1].media if request.turns else ())
+        while free_bytes(self.model.device) < needed and self.caches.drop_oldest(but=request.chat):
+            release(self.model.device)
 
     def _see(
         self, sequence: Sequence, reused: int, stopped: Callable[[], bool], clock: Clock

@@ -90,8 +90,15 @@ class CachePool:
     def put(self, chat: int, slot: Slot) -> None:
         self._slots[chat] = slot
         self._slots.move_to_end(chat)
-        while len(self._slots) > 1 and self.nbytes > self.limit:
-            self._slots.popitem(last=False)
+        while self.nbytes > self.limit and self.drop_oldest(but=chat):
+            pass
+
+    def drop_oldest(self, but: int) -> bool:
+        """Forget the chat, other than ``but``, that was silent longest; False where there is none."""
+        oldest = next((chat for chat in self._slots if chat != but), None)
+        if oldest is not None:
+            self.drop(oldest)
+        return oldest is not None
 
     def drop(self, chat: int) -> None:
         self._slots.pop(chat, None)

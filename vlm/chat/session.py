@@ -130,6 +130,8 @@ class ChatSession:
             turn = yield from self._look(history, turn, stopped)
         except Stopped:
             return
+        except MemoryError:
+            raise InputError("Memory ran out while the files were read: use fewer or smaller ones.") from None
         media_ms, sampling = 1000 * (time.perf_counter() - began), sampling or Sampling()
         try:
             yield from self._answer(history, turn, sampling, stopped, media_ms)
