@@ -196,6 +196,21 @@ def evaluate(
     typer.echo(json.dumps(scores) if as_json else scores_table(scores))
 
 
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option(help="a preset (see: models), with random weights")] = "qwen3-vl-2b",
+    device: Device = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="four layers, one run")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: a table of rows, each a ratio from one run (above 1: ours is better)."""
+    from vlm.bench import rows
+    from vlm.bench.turns import turn5_first_token
+
+    measured = [turn5_first_token(model, 4 if quick else None, device, 1 if quick else 3)]
+    typer.echo(json.dumps(rows.as_json(measured, device)) if as_json else rows.table(measured))
+
+
 def main() -> None:
     try:
         app()

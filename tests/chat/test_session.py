@@ -31,25 +31,34 @@ def test_the_answer_continues_the_prompt_positions(session, picture):
     assert torch.equal(sequence.positions[:, answer.start :], expected.expand(3, -1))
 
 
-@pytest.mark.parametrize(
-    "turns",
-    [
-        [("What colour is the circle?", ["red"]), ("How many objects are there?", [])],
-        [("What is this?", ["red"]), ("And this?", ["blue"])],
-        [("Hello!", []), ("Hello again!", []), ("What colour is the circle?", ["green"])],
-    ],
-    ids=["second question", "second picture", "picture in turn 3"],
-)
+CLIP = "examples/moving_circle.mp4"
+TALKS = {
+    "second question": [("What colour is the circle?", ["red"]), ("How many objects are there?", [])],
+    "second picture": [("What is this?", ["red"]), ("And this?", ["blue wide"])],
+    "same size, other picture": [("What is this?", ["red"]), ("And this?", ["blue"])],
+    "same picture again": [("What is this?", ["red"]), ("And this?", ["red"])],
+    "picture in turn 3": [("Hello!", []), ("Hello again!", []), ("What colour is it?", ["green"])],
+    "clip, then picture": [("Which way does it move?", [CLIP]), ("And what is this?", ["red"])],
+    "picture and clip at once": [("Hello!", []), ("What are these?", ["red", CLIP])],
+}
+
+
+@pytest.mark.parametrize("turns", TALKS.values(), ids=TALKS)
 def test_warm_equals_cold(engine, picture, turns):
+    def file(name):
+        colour, _, wide = name.partition(" ")
+        return CLIP if name == CLIP else picture(colour, (320, 160) if wide else (224, 224))
+
     warm = ChatSession(engine)
-    for text, colours in turns[:-1]:
-        ask(warm, text, *map(picture, colours))
-    cold = ChatSession(engine)
+    for text, names in turns[:-1]:
+        ask(warm, text, *map(file, names))
+    cold = ChatSession(Engine(engine.model, engine.tokenizer, "cold"))
     cold.turns = list(warm.turns)
-    text, colours = turns[-1]
-    files = [picture(colour) for colour in colours]
+    text, names = turns[-1]
+    files = [file(name) for name in names]
     expected, found = logprobs(cold, text, *files), logprobs(warm, text, *files)
     assert found == pytest.approx(expected, abs=TOLERANCE)
+    assert [turn.answer_ids for turn in warm.turns] == [turn.answer_ids for turn in cold.turns]
 
 
 def test_the_second_turn_computes_only_what_is_new(session, picture):

@@ -142,11 +142,12 @@ class Engine:
         try:
             vision = yield from self._see(sequence, slot.cache.length, stopped, clock)
             with interruptible(model.decoder.layers, stopped):
-                yield from prefill(model, sequence, vision, slot.cache, stopped, request.chunk)
-            writing = generate(model, self.tokenizer, sequence, vision, slot.cache, request.sampling, stopped)
+                logits = yield from prefill(model, sequence, vision, slot.cache, stopped, request.chunk)
+            if logits is None:
+                return "stopped"
+            clock.lap("prefill")
+            writing = generate(model, self.tokenizer, sequence, logits, slot.cache, request.sampling, stopped)
             for step in writing:
-                if not steps:
-                    clock.lap("prefill")
                 steps.append(step)
                 yield step
         except Stopped:
@@ -155,7 +156,7 @@ class Engine:
             if is_out_of_memory(error):
                 return "memory"
             raise
-        return (steps[-1].finish if steps else None) or "stopped"
+        return steps[-1].finish
 
     def _open_slot(self, request: Request) -> Slot:
         """The chat's own cache cut to what this prompt shares with it, or a new one."""

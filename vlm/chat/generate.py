@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Items
 
 import torch
+from torch import Tensor
 
 from vlm.chat.request import PREFILL_CHUNK
 from vlm.chat.sampling import Sampler, Sampling
@@ -19,43 +20,48 @@ from vlm.records import Progress, Sequence, Step, VisionOut
 def prefill(
     model: VisionLanguageModel,
     sequence: Sequence,
-    vision: Items[VisionOut],
+    vision: Items[VisionOut | None],
     cache: KVCache,
     stopped: Callable[[], bool] = bool,
     chunk: int = PREFILL_CHUNK,
-) -> Iterator[Progress]:
-    """Fill ``cache`` with all but the last prompt token, a chunk at a time.
+) -> Generator[Progress, None, Tensor | None]:
+    """Read what the cache lacks of the prompt, a chunk at a time.
 
-    The last token is left for `generate`, which needs its logits.
+    Args:
+        vision: parallel to ``sequence.media``; None for media that lie in the cache whole.
+
+    Returns:
+        Logits (vocabulary,) of the token that follows the prompt, or None where the reading was stopped.
     """
-    first, last = cache.length, len(sequence) - 1
-    count = last + 1 - first
-    while cache.length < last and not stopped():
+    first = cache.length
+    count = len(sequence) - first
+    while not stopped():
         yield Progress("prefill", f"reading {count:,} tokens", cache.length - first, count)
         with torch.inference_mode():
-            model(sequence, vision, cache, stop=min(last, cache.length + chunk))
+            hidden = model(sequence, vision, cache, stop=min(len(sequence), cache.length + chunk))
+            if cache.length == len(sequence):
+                return model.decoder.logits(hidden[-1:])[0]
+    return None
 
 
 def generate(
     model: VisionLanguageModel,
     tokenizer: Tokenizer,
     sequence: Sequence,
-    vision: Items[VisionOut],
+    logits: Tensor,
     cache: KVCache,
     sampling: Sampling,
     stopped: Callable[[], bool] = bool,
 ) -> Iterator[Step]:
-    """Stream Steps after a prefilled prompt; the last Step carries the reason it ended.
+    """Stream Steps after a prompt; the last Step carries the reason it ended.
 
-    ``cache`` must hold all but the last prompt token. Afterwards it holds the prompt and every generated
-    token that was fed back, so the next turn can go on from it.
+    Args:
+        logits: (vocabulary,) from `prefill`.
+        cache: holds the prompt; afterwards also every generated token that was fed back, so that the next
+            turn can go on from it.
     """
-    if stopped():
-        return
     sampler = Sampler(sampling, sequence.ids)
     text = SafeText(tokenizer, sampling.stop)
-    with torch.inference_mode():
-        logits = model.decoder.logits(model(sequence, vision, cache))[-1]
     eos, context = model.config.tokens.eos, model.config.decoder.context_length
     room = min(sampling.max_new_tokens, context - len(sequence))
     limit = "length" if room == sampling.max_new_tokens else "context"

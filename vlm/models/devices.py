@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from pathlib import Path
 
 import psutil
@@ -26,11 +27,11 @@ def peak_bytes(device: torch.device | str) -> int | None:
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # not on Windows
+    try:  # not getrusage, which starts from the peak of the process that started this one
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # not Linux
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status).group(1))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
