@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # On a machine without CUDA the CPU build of torch is enough; pip picks what its index offers.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check screenshots tiny clean
+.PHONY: run test check bench screenshots tiny clean
 
 run: $(VENV)/.run
 	$(BIN)/python app.py $(ARGS)
@@ -16,6 +16,9 @@ test: $(VENV)/.dev browser
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.run
+	$(BIN)/python -m vlm bench $(ARGS)
 
 screenshots: $(VENV)/.dev browser
 	$(BIN)/python tests/browser/screenshots.py
