@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from fake_server import FakeServer, words
@@ -24,6 +24,7 @@ from vlm.chat.request import Turn
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession
 from vlm.engines import open_engine
+from vlm.inputs.media import open_media
 from vlm.records import InputError, Step, Trace
 
 ROOT = Path(__file__).parents[2]
@@ -85,19 +86,35 @@ def test_every_turn_is_sent_again_with_its_pictures_as_the_model_sees_them(sessi
     assert again["content"] == [{"type": "text", "text": "And its colour?"}]
 
 
-def test_a_clip_is_sent_as_the_frames_that_were_sampled(session, server):
+def test_a_picture_is_packed_once_a_chat(session, server, monkeypatch):
+    ask(session, "What is this?", CIRCLE)
+    monkeypatch.setattr("vlm.chat.payload._png", None)
+    ask(session, "And its colour?")
+    first, second = (body["messages"][0] for body in server.bodies)
+    assert first == second
+    session.clear()
+    assert session.engine._links == {}
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_clip_is_sent_as_the_frames_that_were_sampled(session, server, tmp_path, timed):
+    """A server that reads it as we read files finds the same grid, frames and times."""
+    engine = session.engine
+    engine.config = replace(engine.config, tokens=replace(engine.config.tokens, frame_timestamps=timed))
     clip = ask(session, "Where does it go?", CLIP).sequence.media[0]
     body = server.bodies[-1]
     kind, _, data = body["messages"][0]["content"][0]["video_url"]["url"].partition(";base64,")
     assert kind == "data:video/mp4"
-    with av.open(io.BytesIO(base64.b64decode(data))) as container:
-        rate = float(container.streams.video[0].average_rate)
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-    assert rate == pytest.approx(clip.sampled_fps, rel=1e-3)
-    assert frames.shape == clip.resized.shape
-    # Halved chroma blurs coloured edges; elsewhere H.264 at this quality is off by a grey level or two.
-    assert np.abs(frames.astype(int) - clip.resized).mean() < 2
     assert body["media_io_kwargs"] == {"video": {"num_frames": -1}}
+    (tmp_path / "sent.mp4").write_bytes(base64.b64decode(data))
+    sent = open_media(tmp_path / "sent.mp4").patches(engine.config.pixels)
+    assert (sent.grid_thw, len(sent.frame_timestamps)) == (clip.grid_thw, len(clip.frame_timestamps))
+    # Half a level of Y, U and V in 8-bit limited range is 0.58 + 1.01 levels of blue, and rounding another.
+    assert np.abs(sent.resized.astype(int) - clip.resized).mean() < 2.1
+    if timed:  # as even as the clip's own eight frames a second allow
+        assert sent.frame_timestamps == pytest.approx(clip.frame_timestamps, abs=1 / 8)
+    else:
+        assert sent.sampled_fps == pytest.approx(clip.sampled_fps, rel=1e-3)
 
 
 FULL = Sampling(50, 0.7, 20, 0.9, 0.05, 1.1, 0.3, seed=0, stop=("\n\n",))
@@ -122,13 +139,13 @@ def test_neutral_settings_are_said_too_for_servers_take_the_checkpoints_defaults
 
 def test_transformers_serve_gets_a_generation_config():
     turns = [Turn("Hello")]
-    body = to_body(turns, FULL, "transformers", room=1000, eos=(2, 0))
+    body = to_body(turns, FULL, "transformers", room=1000, eos=(2, 0), links={})
     assert "stop" not in body  # it fails on them; the answer is cut here
     assert json.loads(body["extra_body"]["generation_config"]) == {
         "do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9, "min_p": 0.05,
         "repetition_penalty": 1.1, "eos_token_id": [2, 0], "pad_token_id": 2,
     }  # fmt: skip
-    greedy = to_body(turns, Sampling(), "transformers", room=1000, eos=(2,))["extra_body"]
+    greedy = to_body(turns, Sampling(), "transformers", room=1000, eos=(2,), links={})["extra_body"]
     assert json.loads(greedy["generation_config"])["do_sample"] is False
 
 

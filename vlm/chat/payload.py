@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import fields
 from fractions import Fraction
@@ -28,21 +29,36 @@ HEEDED: dict[Kind, set[str]] = {
     "transformers": (PROTOCOL | EXTRAS) - {"presence_penalty", "logprobs"},  # 5.23 reads and drops these
     "other": PROTOCOL,
 }
-LOSSLESS_ENOUGH = {
-    "crf": "8",
-    "preset": "veryfast",
-    "g": "1",
-}  # every frame a key frame, hardly a grey level off
+# H.264 close to the original, every frame a key frame
+CLIP_OPTIONS = {"crf": "8", "preset": "veryfast", "g": "1"}
 
 
-def to_body(turns: Items[Turn], sampling: Sampling, kind: Kind, room: int, eos: Items[int]) -> dict:
-    """The arguments of a streaming chat completion, all but the model's name.
+def to_links(turns: Items[Turn], known: Mapping[str, str], timed: bool) -> dict[str, str]:
+    """A data URI for every medium of the conversation by content hash; those that are ``known`` are kept.
 
     Media go as the model is to see them: sampled and resized, so that the panels show what is sent.
 
     Args:
+        timed: the model reads the time of each frame, not only how many there are in a second.
+    """
+    media = {medium.digest: medium for turn in turns for medium in turn.media}
+    return {digest: known.get(digest) or _link(medium, timed) for digest, medium in media.items()}
+
+
+def to_body(
+    turns: Items[Turn],
+    sampling: Sampling,
+    kind: Kind,
+    room: int,
+    eos: Items[int],
+    links: Mapping[str, str],
+) -> dict:
+    """The arguments of a streaming chat completion, all but the model's name.
+
+    Args:
         room: tokens that the context has left for the answer.
         eos: ids that end an answer, for servers that must be told.
+        links: see `to_links`.
 
     Raises:
         InputError: a clip, for a server that takes none.
@@ -57,7 +73,7 @@ def to_body(turns: Items[Turn], sampling: Sampling, kind: Kind, room: int, eos: 
     if clips and kind == "vllm":
         extra["media_io_kwargs"] = {"video": {"num_frames": -1}}  # all frames that were sent, not 32
     return {
-        "messages": list(_messages(turns)),
+        "messages": list(_messages(turns, links)),
         "stream": True,
         "stream_options": {"include_usage": True},
         "max_tokens": min(sampling.max_new_tokens, room),
@@ -98,21 +114,21 @@ def _extra(sampling: Sampling, kind: Kind, eos: Items[int]) -> dict:
     return {"generation_config": json.dumps({"do_sample": not greedy, **config, **ends})}
 
 
-def _messages(turns: Items[Turn]):
-    for turn in turns:
-        parts = [_part(medium) for medium in turn.media]
+def _messages(turns: Items[Turn], links: Mapping[str, str]) -> Iterator[dict]:
+    for number, turn in enumerate(turns, 1):
+        parts = [_part(f"{medium.kind}_url", links[medium.digest]) for medium in turn.media]
         yield {"role": "user", "content": [*parts, {"type": "text", "text": turn.text}]}
-        if turn is not turns[-1]:
+        if number < len(turns):
             yield {"role": "assistant", "content": turn.answer}
 
 
-def _part(medium: Patches) -> dict:
-    if medium.kind == "image":
-        return {"type": "image_url", "image_url": {"url": _data_uri("image/png", _png(medium.resized[0]))}}
-    return {"type": "video_url", "video_url": {"url": _data_uri("video/mp4", _mp4(medium))}}
+def _part(kind: str, url: str) -> dict:
+    return {"type": kind, kind: {"url": url}}
 
 
-def _data_uri(mime: str, content: bytes) -> str:
+def _link(medium: Patches, timed: bool) -> str:
+    image = medium.kind == "image"
+    mime, content = ("image/png", _png(medium.resized[0])) if image else ("video/mp4", _mp4(medium, timed))
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
@@ -123,12 +139,12 @@ def _png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _mp4(clip: Patches) -> bytes:
-    """The sampled frames as H.264 at the rate they were sampled at; the first one is at 0 s."""
+def _mp4(clip: Patches, timed: bool) -> bytes:
+    """The sampled frames as H.264, evenly spaced; the first one is at 0 s."""
     file = io.BytesIO()
     _, height, width, _ = clip.resized.shape
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=_rate(clip), options=LOSSLESS_ENOUGH)
+        stream = container.add_stream("libx264", rate=_rate(clip, timed), options=CLIP_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for pixels in clip.resized:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
@@ -136,7 +152,9 @@ def _mp4(clip: Patches) -> bytes:
     return file.getvalue()
 
 
-def _rate(clip: Patches) -> Fraction:
+def _rate(clip: Patches, timed: bool) -> Fraction:
+    """Frames a second: as they lie in the clip, or as the family counts them, which differs a little."""
     times = clip.frame_timestamps
-    spaced = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 1.0
-    return Fraction(clip.sampled_fps or spaced).limit_denominator(1000)
+    spread = times[-1] - times[0] if times else 0.0
+    true = (len(times) - 1) / spread if spread else 1.0
+    return Fraction(true if timed else clip.sampled_fps or true).limit_denominator(1000)

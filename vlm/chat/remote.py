@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from vlm.chat.connection import Connection, EngineError
 from vlm.chat.engine import Engine
-from vlm.chat.payload import not_heeded, to_body
+from vlm.chat.payload import not_heeded, to_body, to_links
 from vlm.chat.request import Answering, Outcome, Request, Stopped
 from vlm.chat.sampling import LOOP_TOKENS, is_loop
 from vlm.chat.stats import Clock, Pace, statistics
@@ -51,13 +51,15 @@ class RemoteEngine:
             raise EngineError(f"The engine at {url} serves {', '.join(models)}, not {name}: change --model.")
         self.config = _within(config, models.get(name))
         self._chats = itertools.count()
+        self._links: dict[int, dict[str, str]] = {}  # of each chat, those of its latest prompt
 
     def new_chat(self) -> int:
         """A number by which the engine tells one chat from another."""
         return next(self._chats)
 
     def forget(self, chat: int) -> None:
-        """Nothing is kept here."""
+        """Drop what was kept for a chat: its media as they are sent."""
+        self._links.pop(chat, None)
 
     def shared_tokens(self, chat: int, sequence: Sequence) -> int:
         """Not known before the answer: what the server keeps is its own affair."""
@@ -74,7 +76,7 @@ class RemoteEngine:
         """The server has done so, or will."""
 
     def free_memory(self) -> None:
-        """Nothing is kept here."""
+        self._links.clear()
 
     def facts(self) -> dict:
         """What does not change from answer to answer; None for what only the server knows."""
@@ -95,7 +97,9 @@ class RemoteEngine:
         room = self.config.decoder.context_length - len(sequence)
         reply = _Reply(SafeText(self.tokenizer, sampling.stop), len(sequence))
         yield Progress("prefill", f"reading {len(sequence):,} tokens", 0, len(sequence))
-        body = to_body(request.turns, sampling, self.kind, room, tokens.eos)
+        known = self._links.get(request.chat, {})
+        links = self._links[request.chat] = to_links(request.turns, known, tokens.frame_timestamps)
+        body = to_body(request.turns, sampling, self.kind, room, tokens.eos, links)
         try:
             finish = yield from self._listen(request, body, reply)
         except Stopped:
