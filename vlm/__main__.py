@@ -45,18 +45,24 @@ def chat(
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32")] = "auto",
     attention: Annotated[str, typer.Option(help="auto, flash, sdpa or eager")] = "auto",
+    engine: Annotated[str | None, typer.Option(help="ask a server instead: http://host:port/v1")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="with --engine: the model's config and tokenizer, if not --model's")
+    ] = None,
+    api_key: Annotated[str | None, typer.Option(help="with --engine; default: OPENAI_API_KEY")] = None,
+    timeout: Annotated[float, typer.Option(help="with --engine: seconds that it may be silent")] = 300.0,
     as_json: AsJson = False,
 ) -> None:
     """Ask one question; the answer streams. With --json the last line is {"answer": …, "stats": {…}}."""
     from vlm.chat.sampling import Sampling
-    from vlm.chat.session import ChatSession, Engine
-    from vlm.families.checkpoint import open_checkpoint
+    from vlm.chat.session import ChatSession
+    from vlm.engines import open_engine
     from vlm.inputs.media import MediaOptions
 
     sampling = Sampling(max_new_tokens, temperature, top_p=top_p, seed=seed)
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
-    checkpoint = open_checkpoint(model, device=device, dtype=dtype, attention=attention)
-    session = ChatSession(Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name))
+    there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
+    session = ChatSession(open_engine(model, **there, device=device, dtype=dtype, attention=attention))
     for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling, options):
         if isinstance(event, Step):
             typer.echo(event.text, nl=False)
@@ -66,6 +72,10 @@ def chat(
             typer.echo()
             if as_json:
                 typer.echo(json.dumps({"answer": event.answer, "stats": event.stats}, ensure_ascii=False))
+            for note in event.stats.get("notes", ()):
+                typer.echo(f"vlm: {note}", err=True)
+            if event.finish == "cut":
+                sys.exit(2)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vlm.chat.engine import Engine
+from vlm.chat.remote import AnyEngine
 from vlm.chat.request import Turn
 from vlm.inputs.sampling import MediaOptions
 from vlm.inputs.sequence import build_sequence, user_message
@@ -74,7 +74,7 @@ def without_media(turn: Turn) -> Turn:
     return replace(turn, media=(), files=())
 
 
-def prompt(turns: Items[Turn], engine: Engine) -> Sequence:
+def prompt(turns: Items[Turn], engine: AnyEngine) -> Sequence:
     """The tokens of a conversation whose last turn has no answer yet."""
     messages = []
     for turn in turns:
@@ -85,7 +85,7 @@ def prompt(turns: Items[Turn], engine: Engine) -> Sequence:
 
 
 def make_plan(
-    engine: Engine,
+    engine: AnyEngine,
     chat: int,
     history: Items[Turn],
     text: str,
@@ -108,7 +108,7 @@ def make_plan(
 class _Draft:
     """A turn that is not asked yet."""
 
-    engine: Engine
+    engine: AnyEngine
     chat: int
     history: tuple[Turn, ...]
     text: str

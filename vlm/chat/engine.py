@@ -207,7 +207,7 @@ class Engine:
         self.pace.learn(clock, len(sequence) - reused)
         return {
             "model": self.name,
-            **statistics(sequence, steps, reused, clock),
+            **statistics(sequence, len(steps), reused, clock),
             **self.facts(),
             "kv_cache_bytes": cache_bytes,
             "peak_memory_bytes": peak_bytes(self.model.device),

@@ -111,7 +111,7 @@ def _cut(scores: Tensor, sampling: Sampling) -> Tensor:
     return scores
 
 
-def is_loop(tokens: list[int]) -> bool:
+def is_loop(tokens: list[int] | list[str]) -> bool:
     """Whether the last `LOOP_TOKENS` tokens are one run of at most `LOOP_PERIOD`, said over and over."""
     tail = tokens[-LOOP_TOKENS:]
     if len(tail) < LOOP_TOKENS:

@@ -12,10 +12,12 @@ from pathlib import Path
 from vlm.chat.background import in_background
 from vlm.chat.budget import BudgetError, Choice, Plan, make_plan, prompt
 from vlm.chat.engine import Engine
+from vlm.chat.remote import AnyEngine
 from vlm.chat.request import PREFILL_CHUNK, Outcome, OutOfMemory, Request, Stopped, Turn
 from vlm.chat.sampling import Sampling
 from vlm.inputs.media import MediaOptions, Medium, open_media
 from vlm.inputs.sequence import append_answer
+from vlm.inputs.tokenizer import Tokenizer
 from vlm.records import InputError, MediaError, Patches, Progress, Sequence, Step, Trace
 
 __all__ = ["BudgetError", "ChatSession", "Choice", "Engine", "Event", "Plan", "Turn"]
@@ -27,7 +29,7 @@ SMALL_CHUNK = 64  # tokens; how a prompt is read after memory ran out
 class ChatSession:
     """A conversation with an engine. A turn that fails or is refused leaves it as it was."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: AnyEngine):
         self.engine = engine
         self.turns: list[Turn] = []
         self._chat = engine.new_chat()
@@ -206,11 +208,11 @@ class ChatSession:
             outcome = yield from _noting(self.engine.answer(request), steps)
         finally:  # also when the listener goes away: what was said so far stays said
             if steps or outcome:
-                said = _said(steps, self.engine.config.tokens.eos)
-                answer = "".join(step.text for step in steps)
+                answer, ids = "".join(step.text for step in steps), _ids(steps, self.engine.tokenizer)
+                said = _without_end(ids, self.engine.config.tokens.eos)
                 self.turns = [*history, replace(turn, answer=answer, answer_ids=said)]
         if outcome:
-            whole = append_answer(sequence, [step.token for step in steps])
+            whole = append_answer(sequence, ids)
             yield self._trace(whole, answer, outcome, media_ms)
 
     def _trace(self, whole: Sequence, answer: str, outcome: Outcome, media_ms: float) -> Trace:
@@ -252,9 +254,14 @@ def _noting(events: Iterator[Progress | Step], steps: list[Step]):
         yield event
 
 
-def _said(steps: Items[Step], eos: Items[int]) -> tuple[int, ...]:
-    """The answer's tokens without the one that ends it."""
-    ids = tuple(step.token for step in steps)
+def _ids(steps: Items[Step], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The answer's tokens; where another machine wrote it, as our tokenizer cuts its text."""
+    if any(step.token is None for step in steps):
+        return tuple(tokenizer.encode("".join(step.text for step in steps)))
+    return tuple(step.token for step in steps)
+
+
+def _without_end(ids: tuple[int, ...], eos: Items[int]) -> tuple[int, ...]:
     return ids[:-1] if ids and ids[-1] in eos else ids
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence as Items
 
-from vlm.records import Sequence, Step
+from vlm.records import Sequence
 
 KINDS = ("text", "image", "video", "special", "answer")
 
@@ -54,23 +53,23 @@ def _rate(old: float | None, count: int, ms: float | None) -> float | None:
     return rate if old is None else (old + rate) / 2
 
 
-def statistics(sequence: Sequence, steps: Items[Step], reused: int, clock: Clock) -> dict:
+def statistics(sequence: Sequence, answer_tokens: int, reused: int, clock: Clock) -> dict:
     """Counts of tokens, and times in milliseconds; None where a stage was not reached.
 
     ``first_token_ms`` counts from the moment the model was free for this answer: encode and prefill.
     """
     computed, prefill, decode = len(sequence) - reused, clock.ms("prefill"), clock.ms("decode")
-    after_first = len(steps) - 1
+    after_first = answer_tokens - 1
     return {
         "prompt_tokens": len(sequence),
         "prompt_tokens_by_kind": {kind: sequence.count(kind) for kind in KINDS},
         "reused_tokens": reused,
         "computed_tokens": computed,
-        "answer_tokens": len(steps),
+        "answer_tokens": answer_tokens,
         "encoded_patches": clock.encoded_patches,
         **{f"{stage}_ms": _round(clock.ms(stage)) for stage in ("queue", "encode", "prefill", "decode")},
         "prefill_tokens_per_s": _round(prefill and 1000 * computed / prefill),
-        "first_token_ms": _round(prefill and prefill + clock.ms("encode")),
+        "first_token_ms": _round(prefill and prefill + (clock.ms("encode") or 0.0)),
         "decode_tokens_per_s": _round(1000 * after_first / decode if after_first > 0 and decode else None),
     }
 

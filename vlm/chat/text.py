@@ -25,7 +25,7 @@ class SafeText:
         if text.endswith("\ufffd"):
             return ""
         self._tokens.clear()
-        return self._release(self._held + text)
+        return self.release(text)
 
     def rest(self) -> str:
         """What is left when the answer is over; a character that never became whole is dropped."""
@@ -33,7 +33,9 @@ class SafeText:
         self._tokens.clear()
         return "" if self.ended else text
 
-    def _release(self, text: str) -> str:
+    def release(self, text: str) -> str:
+        """The same for text that another machine has decoded."""
+        text = self._held + text
         found = [text.index(stop) for stop in self._stop if stop in text]
         if found:
             self.ended, self._held = True, ""
