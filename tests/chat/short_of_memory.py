@@ -18,17 +18,17 @@ from vlm.families.checkpoint import open_checkpoint
 from vlm.inputs.media import MediaOptions
 from vlm.records import Progress, Trace
 
-EDGE = 1536  # 9,216 patches: their pixels alone take 57 MB twice
+EDGE = 2048  # 16,384 patches: their pixels alone take 100 MB twice
 torch.set_num_threads(1)
-checkpoint = open_checkpoint("tiny", device="cpu", dtype=torch.float32)
+checkpoint = open_checkpoint("tiny", device="cpu", dtype=torch.bfloat16)
 model = checkpoint.model
-model.config = replace(model.config, decoder=replace(model.config.decoder, context_length=8192))
+model.config = replace(model.config, decoder=replace(model.config.decoder, context_length=16384))
 session = ChatSession(Engine(model, checkpoint.tokenizer, "tiny"))
 session.engine.warm_up()
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "large.png"
     Image.new("RGB", (EDGE, EDGE), "teal").save(file)
-    room = psutil.Process().memory_info().vms + 190 * 2**20
+    room = psutil.Process().memory_info().vms + 270 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     for event in session.ask("What colour is it?", [file], Sampling(4), MediaOptions(max_pixels=EDGE * EDGE)):
         if isinstance(event, Progress) and event.stage == "memory":

@@ -236,7 +236,7 @@ def test_a_real_lack_of_memory_ends_in_an_answer():
     """A process that may not have the memory: the allocator itself refuses, and the second try succeeds."""
     done = subprocess.run(
         [sys.executable, str(SHORT_OF_MEMORY)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "out of memory: trying again with pictures of at most" in done.stdout
