@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import typer
 
 from vlm.records import InputError, Progress, Step, Trace
 
+Event = Progress | Step | Trace
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 Model = Annotated[str, typer.Option(help="'tiny', a checkpoint folder or a hub id")]
@@ -30,14 +32,20 @@ Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
 @app.command()
 def chat(
-    prompt: str,
+    prompt: Annotated[list[str], typer.Argument(help="a question; several are the turns of one chat")],
     model: Model = "tiny",
     image: Annotated[list[Path] | None, typer.Option(help="a picture; may be repeated")] = None,
     video: Annotated[list[Path] | None, typer.Option(help="a clip; may be repeated")] = None,
     max_new_tokens: int = 256,
-    temperature: float = 0.0,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token")] = 0.0,
+    top_k: int | None = None,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    presence_penalty: float = 0.0,
+    stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be repeated")] = None,
     seed: int | None = None,
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="with --json: of every token")] = False,
     fps: Fps = None,
     max_frames: MaxFrames = None,
     min_pixels: MinPixels = None,
@@ -53,25 +61,40 @@ def chat(
     timeout: Annotated[float, typer.Option(help="with --engine: seconds that it may be silent")] = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask one question; the answer streams. With --json the last line is {"answer": …, "stats": {…}}."""
+    """Ask; the answer streams. With --json a line {"answer": …, "stats": {…}} follows each answer."""
     from vlm.chat.sampling import Sampling
     from vlm.chat.session import ChatSession
     from vlm.engines import open_engine
     from vlm.inputs.media import MediaOptions
 
-    sampling = Sampling(max_new_tokens, temperature, top_p=top_p, seed=seed)
+    sampling = Sampling(
+        max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed,
+        tuple(stop or ()), logprobs,
+    )  # fmt: skip
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
     there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
     session = ChatSession(open_engine(model, **there, device=device, dtype=dtype, attention=attention))
-    for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling, options):
+    files = [*(image or ()), *(video or ())]
+    for question in prompt:
+        _tell(session.ask(question, files, sampling, options), as_json)
+        files = []
+
+
+def _tell(events: Iterable[Event], as_json: bool) -> None:
+    """Print one answer as it comes."""
+    logprobs = []
+    for event in events:
         if isinstance(event, Step):
             typer.echo(event.text, nl=False)
+            logprobs += [] if event.logprob is None else [round(event.logprob, 4)]
         elif isinstance(event, Progress) and sys.stderr.isatty():
             typer.echo(f"{event.detail} …", err=True)
         elif isinstance(event, Trace):
             typer.echo()
             if as_json:
-                typer.echo(json.dumps({"answer": event.answer, "stats": event.stats}, ensure_ascii=False))
+                said = {"answer": event.answer, "finish": event.finish, "stats": event.stats}
+                said |= {"logprobs": logprobs} if logprobs else {}
+                typer.echo(json.dumps(said, ensure_ascii=False))
             for note in event.stats.get("notes", ()):
                 typer.echo(f"vlm: {note}", err=True)
             if event.finish == "cut":
