@@ -12,6 +12,7 @@ from vlm.families.base import Checkpoint, Family
 from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.attention import Backend, resolve_backend
+from vlm.models.devices import free_bytes
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError
 from vlm.weights.choose import choose
@@ -79,9 +80,8 @@ def open_checkpoint(
     stored = stored_in(files.config)
     with torch.device("meta"):
         model = VisionLanguageModel(config)
-    choice = choose(
-        quantize, model, config.decoder, device, dtype or _dtype_on_disk(files.config), stored.mode
-    )
+    full = dtype or _dtype_on_disk(files.config)
+    choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
     quantize = "stored" if choice.as_stored else choice.mode
     read_weights(model, folder, family.layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
     model.quantization = choice.mode
