@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -230,3 +235,18 @@ def test_banks_move_like_other_weights():
     bank = quantised(_matrix(), "nf4", CPU)
     moved = QuantLinear(bank, None).to("meta")
     assert all(buffer.is_meta for buffer in moved.buffers()) and isinstance(moved.weight, Bank)
+
+
+def test_the_library_fetches_no_code(tmp_path):
+    """With the `kernels` package at hand bitsandbytes would ask a hub for compiled CPU kernels."""
+    asked = tmp_path / "asked"
+    (tmp_path / "kernels.py").write_text(f"def get_kernel(*a, **o): open({str(asked)!r}, 'w').close()")
+    code = (
+        "from vlm.weights.banks import bitsandbytes; bitsandbytes(); import kernels; print(kernels.__file__)"
+    )
+    path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "kernels.py" in done.stdout and not asked.exists()

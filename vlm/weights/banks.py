@@ -18,7 +18,7 @@ from vlm.records import InputError
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights to a scale, scales to a scale of scales (QLoRA, arXiv 2305.14314)
 OUTLIER = 6.0  # inputs of this size and above stay in full precision (LLM.int8, arXiv 2208.07339, §3.1)
-FEW_ROWS = 32  # on a CPU the 4-bit product takes time with every row: above this, unpack first
+FEW_ROWS = 48  # on a CPU the 4-bit product takes time with every row: above this, unpack first
 
 
 @cache
