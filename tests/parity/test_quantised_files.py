@@ -19,7 +19,7 @@ from talks import TALKS
 from transformers import BitsAndBytesConfig
 from twins import RECIPES, Twin, train_tokenizer, write_side_files
 
-from vlm.families.checkpoint import open_checkpoint
+from vlm.families.checkpoint import open_checkpoint, save_checkpoint
 from vlm.records import InputError
 from vlm.weights.banks import Bank, QuantLinear
 
@@ -136,6 +136,18 @@ def test_a_part_that_is_missing_is_named(quantised, tmp_path):
     save_file({key: tensor for key, tensor in stored.items() if key != gone}, tmp_path / WEIGHTS)
     with pytest.raises(InputError, match=r"q_proj\.weight is not stored as bitsandbytes stores"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["nf4", "int8"])
+def test_experts_of_both_orders_become_the_same(twins, tmp_path, mode):
+    """transformers writes experts (E, out, in); the hub, as we do, (E, in, out)."""
+    twin = twins("qwen3_vl_moe")
+    save_checkpoint(twin.ours, tmp_path)
+    opened = [open_checkpoint(folder, quantize=mode) for folder in (twin.folder, tmp_path)]
+    ours, other = (_logits(Twin(twin.family, tmp_path, twin.reference, each)) for each in opened)
+    assert torch.equal(ours, other)
+    mlp = opened[0].model.decoder.layers[0].mlp
+    assert isinstance(mlp.gate_up_proj, Bank) and isinstance(mlp.down_proj, Bank)
 
 
 def _copy(source, target) -> None:
