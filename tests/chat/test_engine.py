@@ -234,10 +234,10 @@ SHORT_OF_MEMORY = Path(__file__).with_name("short_of_memory.py")
 
 def test_a_real_lack_of_memory_ends_in_an_answer():
     """A process that may not have the memory: the allocator itself refuses, and the second try succeeds."""
-    done = subprocess.run(
-        [sys.executable, str(SHORT_OF_MEMORY)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    # One arena: address space that malloc reserves for other threads would count as room.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"}
+    command = [sys.executable, str(SHORT_OF_MEMORY)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert "out of memory: trying again with pictures of at most" in done.stdout
     assert "answered" in done.stdout
