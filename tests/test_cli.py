@@ -175,3 +175,20 @@ def test_models_lists_the_embedded_model_and_every_preset():
 def test_a_preset_has_no_weights_to_chat_with():
     done = vlm("chat", "--model", "qwen3-vl-2b", "Hello")
     assert done.returncode == 2 and "preset" in done.stderr
+
+
+def test_chat_in_four_bits_says_so_and_other_modes_are_refused(disc):
+    done = vlm("chat", "--image", disc, "What colour is the circle?", "--quantize", "4bit", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    assert result["answer"] == "red" and result["stats"]["quantize"] == "nf4"
+    assert result["stats"]["quantize_reason"] == "asked for" and not done.stderr.strip()
+    done = vlm("chat", "Hello", "--quantize", "3bit")
+    assert done.returncode == 2 and "use auto, none, nf4, int8" in done.stderr
+
+
+def test_auto_shows_the_sum_that_it_made(disc):
+    done = vlm("chat", "--image", disc, "What colour is the circle?", "--json")
+    stats = json.loads(done.stdout.strip().splitlines()[-1])["stats"]
+    assert stats["quantize"] == "none" and "tokens" in stats["quantize_reason"]
+    assert "fit in 90% of the" in stats["quantize_reason"]

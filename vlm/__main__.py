@@ -29,6 +29,8 @@ MinPixels = Annotated[
 MaxPixels = Annotated[int | None, typer.Option(help="most pixels of a picture or of one frame, once resized")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
+QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit); auto: nf4 where the model does not fit"
+
 
 @app.command()
 def chat(
@@ -52,7 +54,8 @@ def chat(
     max_pixels: MaxPixels = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32")] = "auto",
-    attention: Annotated[str, typer.Option(help="auto, flash, sdpa or eager")] = "auto",
+    attention: Annotated[str, typer.Option(help="auto, flash, varlen, sdpa or eager")] = "auto",
+    quantize: Annotated[str, typer.Option(help=QUANTIZE_HELP)] = "auto",
     engine: Annotated[str | None, typer.Option(help="ask a server instead: http://host:port/v1")] = None,
     config: Annotated[
         Path | None, typer.Option(help="with --engine: the model's config and tokenizer, if not --model's")
@@ -73,7 +76,8 @@ def chat(
     )  # fmt: skip
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
     there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
-    session = ChatSession(open_engine(model, **there, device=device, dtype=dtype, attention=attention))
+    here = {"device": device, "dtype": dtype, "attention": attention, "quantize": quantize}
+    session = ChatSession(open_engine(model, **there, **here))
     files = [*(image or ()), *(video or ())]
     for question in prompt:
         _tell(session.ask(question, files, sampling, options), as_json)
