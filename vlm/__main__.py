@@ -242,9 +242,14 @@ def bench(
 ) -> None:
     """Measure this machine: a table of rows, each a ratio from one run (above 1: ours is better)."""
     from vlm.bench import rows
+    from vlm.bench.stops import stop
     from vlm.bench.turns import turn5_first_token
+    from vlm.engines import open_engine
 
-    measured = [turn5_first_token(model, 4 if quick else None, device, 1 if quick else 3)]
+    measured = [
+        turn5_first_token(model, 4 if quick else None, device, 1 if quick else 3),
+        stop(open_engine("tiny", device=device), 20 if quick else 100, 0.3),
+    ]
     typer.echo(json.dumps(rows.as_json(measured, device)) if as_json else rows.table(measured))
 
 
