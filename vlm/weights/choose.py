@@ -59,8 +59,7 @@ def choose(
     if stored:
         return QuantizeChoice(stored, f"the files hold the weights in {stored} already", True)
     weights = quantised_bytes(model, "none", dtype)
-    heads = 2 * decoder.num_layers * decoder.num_kv_heads  # of keys and of values
-    cache = heads * decoder.head_dim * decoder.context_length * dtype.itemsize
+    cache = decoder.cache_bytes(decoder.context_length, dtype.itemsize)
     need = (
         f"{str(dtype).removeprefix('torch.')} weights {gib(weights)} + cache of all "
         f"{decoder.context_length:,} tokens {gib(cache)} = {gib(weights + cache)}"
