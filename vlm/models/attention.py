@@ -65,12 +65,10 @@ def attend(
         return _flash(q, k, v, causal)
     if backend == "varlen" and mask is None and q.shape[2] > 1:
         return _rows_packed(q, k, v, causal)
-    if mask is None and causal and q.shape[2] > 1 and q.shape[2] != k.shape[2]:
-        mask = causal_mask(q.shape[2], k.shape[2], q.device)
     if backend == "eager":
         return _eager(q, k, v, causal, mask)
-    if q.shape[2] == 1 and mask is None:
-        return _one_query(q, k, v)
+    if mask is None and q.shape[2] < k.shape[2] and (causal or q.shape[2] == 1):
+        return _chunk_on_cache(q, k, v)
     k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
 
@@ -223,10 +221,23 @@ def _repeat_heads(x: Tensor, heads: int) -> Tensor:
     return x if groups == 1 else x.repeat_interleave(groups, dim=1)
 
 
-def _one_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Decoding: the heads that share a key head become rows of one call, so keys are read once."""
-    grouped = q.view(q.shape[0], k.shape[1], -1, q.shape[3])  # (B, Hkv, G, d)
-    return F.scaled_dot_product_attention(grouped, k, v).view_as(q)
+def _chunk_on_cache(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of a chunk, or of one token, on earlier keys.
+
+    The heads that share a key head become rows of one call, so keys are read once and never repeated. One
+    token sees everything and needs no mask.
+    """
+    groups = q.shape[1] // k.shape[1]
+    rows = q.reshape(q.shape[0], k.shape[1], groups * q.shape[2], q.shape[3])  # (B, Hkv, G * Tq, d)
+    bias = None if q.shape[2] == 1 else _causal_bias(groups, q.shape[2], k.shape[2], q.dtype, q.device)
+    return F.scaled_dot_product_attention(rows, k, v, attn_mask=bias).view_as(q)
+
+
+@lru_cache(maxsize=2)  # all layers of a chunk share it
+def _causal_bias(groups: int, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(G * Tq, Tk): 0 where a query may look, else -inf. Of a bool mask each layer would make this."""
+    bias = torch.zeros(queries, keys, dtype=dtype, device=device)
+    return bias.masked_fill_(~causal_mask(queries, keys, device), -torch.inf).repeat(groups, 1)
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:
