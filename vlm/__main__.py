@@ -170,6 +170,9 @@ def train(
     tower: Annotated[float, typer.Option(help="peak learning rate; 0 freezes the stage")] = 2e-3,
     connector: float = 2e-3,
     decoder: float = 2e-3,
+    warmup: int = 100,
+    decay: Annotated[float, typer.Option(help="share of the run over which the rates fall to zero")] = 0.5,
+    cells: Annotated[float, typer.Option(help="weight of the auxiliary losses")] = 1.0,
     curriculum_start: Annotated[float, typer.Option(help="0 from one plain thing … 1 full difficulty")] = 0.0,
     save_every: int = 100,
     eval_every: int = 250,
@@ -183,7 +186,7 @@ def train(
 
     options = TrainOptions(
         out=out, init=init, steps=steps, batch=batch, segments=segments, tower=tower, connector=connector,
-        decoder=decoder, curriculum_start=curriculum_start, save_every=save_every, eval_every=eval_every,
+        decoder=decoder, warmup=warmup, decay=decay, cells=cells, curriculum_start=curriculum_start, save_every=save_every, eval_every=eval_every,
         seed=seed, device=device, compile=compile_blocks,
     )  # fmt: skip
     typer.echo(f"model written to {run(options)}")

@@ -204,11 +204,11 @@ def test_boxes_and_points_lie_on_the_thing():
             answer = json.loads(question.answer)
             if kind == "box":  # an overlap may hide a part, but never shows more
                 found = np.array(answer["bbox_2d"])
-                assert (np.array([-1, -1, 1, 1]) * (found - ends) > -2).all()
+                assert (np.array([-1, -1, 1, 1]) * (found - ends) > -2 - 5).all()  # told in tens
                 assert np.abs(found - ends).max() < 90
             else:
                 x, y = answer["point_2d"]
-                assert abs(x - 1000 * thing.x) < 1 and abs(y - 1000 * thing.y) < 1
+                assert abs(x - 1000 * thing.x) <= 5 and abs(y - 1000 * thing.y) <= 5  # told in tens
 
 
 def test_descriptions_name_every_thing_and_the_background():
@@ -372,7 +372,7 @@ def test_common_kinds_have_many_wordings(kind):
 )
 def test_very_plain_questions_are_frequent(text):
     rng = Random(1)
-    texts = Counter(ask(random_scene(rng), rng).text for _ in range(20000))
+    texts = Counter(ask(random_scene(rng), rng).text for _ in range(30_000))
     assert texts[text] >= 3, texts[text]
 
 
@@ -401,7 +401,7 @@ def test_chinese_answers_are_true():
 
 
 def test_every_kind_can_be_asked_and_is_listed():
-    rng, kinds = Random(6), {"smalltalk"}
+    rng, kinds = Random(6), {"smalltalk", "beyond"}
     for _ in range(1500):
         scene, clip = random_scene(rng, text=0.1), random_clip(rng)
         asked_now = (ask(scene, rng), ask_clip(clip, rng), ask_pair(scene, random_scene(rng), rng))

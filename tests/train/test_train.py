@@ -86,7 +86,7 @@ def test_the_schedule_warms_up_holds_and_falls_to_zero():
 def test_two_processes_train_one_model(tmp_path):
     """torchrun with gloo, through the command line that the README shows."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "vlm", "train", "--out", tmp_path, "--init", TINY, "--steps", "2", "--batch", "2",
         "--segments", "2", "--no-compile", "--eval-every", "100",
     ]  # fmt: skip
@@ -113,7 +113,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
     from vlm.chat.session import ChatSession, Engine
     from vlm.chat.session import Turn as Asked
 
-    level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0)
+    level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0, zh=0.0)
     made = stream._pictures(Random(11), Random(11), level)
     scores = evaluate(tiny.model, [stream.packer.pack(made)])
     right = 0
@@ -122,7 +122,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
         for segment in sample.segments:
             (turn,) = segment.turns
             session = ChatSession(engine)
-            session.turns.append(Asked(turn.question, (sample.patches,)))
+            session.turns.append(Asked(turn.question, (sample.pictures[0].patches,)))
             *_, trace = session.retry(Sampling(80))
             right += trace.answer == turn.answer
     total = sum(score.right for score in scores.values())

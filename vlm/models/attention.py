@@ -6,6 +6,7 @@ One mask rule: queries align to the END of the keys. With Tq queries on Tk keys,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -31,13 +32,26 @@ def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> 
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
+@dataclass(frozen=True)
+class Branches:
+    """A layout for many questions about one picture: prefixes laid end to end, then branches behind them.
+
+    The one row of tokens holds ``prefixes`` (B, P) first and (N, L) branches after it. A branch sees of its
+    own prefix and of itself what ``mask`` allows; a prefix is causal and sees no branch.
+    """
+
+    prefixes: tuple[int, int]  # (B, P)
+    owner: Tensor  # (N,) int64: the prefix of each branch
+    mask: Tensor  # (N, 1, L, P + L) bool, True where a branch may look
+
+
 def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     *,
     causal: bool,
-    mask: Tensor | None = None,
+    mask: Tensor | Branches | None = None,
     backend: Backend = "sdpa",
 ) -> Tensor:
     """Scaled dot-product attention with grouped key/value heads.
@@ -46,12 +60,15 @@ def attend(
         q: (B, H, Tq, d). k, v: (B, Hkv, Tk, d) with H a multiple of Hkv.
         causal: apply the bottom-right rule.
         mask: bool, broadcastable to (B, 1, Tq, Tk), True where a query may look; replaces ``causal``.
+            Or a layout of branches, with B = 1 and Tq = Tk.
         backend: ``flash`` (the flash-attn package), ``sdpa`` (PyTorch's fused kernels) or ``eager`` (the
             formula written out). A mask of one's own goes through sdpa where flash was asked for.
 
     Returns:
         (B, H, Tq, d).
     """
+    if isinstance(mask, Branches):
+        return _attend_branches(q, k, v, mask, backend)
     if backend == "flash" and mask is None:
         return _flash(q, k, v, causal)
     if mask is None and causal and q.shape[2] > 1 and q.shape[2] != k.shape[2]:
@@ -111,6 +128,29 @@ def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend
         outputs.append(attend(*run, causal=False, backend=backend).transpose(1, 2).flatten(0, 1))
         start = stop
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _attend_branches(q: Tensor, k: Tensor, v: Tensor, layout: Branches, backend: Backend) -> Tensor:
+    """Two calls instead of one square one: most pairs of a packed row may not see each other."""
+    count, length = layout.prefixes
+    cut = count * length
+    q0, k0, v0 = (_fold(x[0, :, :cut], count, length) for x in (q, k, v))  # (B, H, P, d)
+    trunk = attend(q0, k0, v0, causal=True, backend=backend)
+    branches = layout.mask.shape[0], layout.mask.shape[2]
+    q1, k1, v1 = (_fold(x[0, :, cut:], *branches) for x in (q, k, v))  # (N, H, L, d)
+    k1, v1 = (torch.cat((x0[layout.owner], x1), dim=2) for x0, x1 in ((k0, k1), (v0, v1)))
+    leaves = attend(q1, k1, v1, causal=False, mask=layout.mask, backend=backend)
+    return torch.cat((_unfold(trunk), _unfold(leaves)), dim=1)[None]
+
+
+def _fold(x: Tensor, count: int, length: int) -> Tensor:
+    """(H, N * L, d) → (N, H, L, d)."""
+    return x.unflatten(1, (count, length)).transpose(0, 1)
+
+
+def _unfold(x: Tensor) -> Tensor:
+    """(N, H, L, d) → (H, N * L, d)."""
+    return x.transpose(0, 1).flatten(1, 2)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:

@@ -67,9 +67,10 @@ def _right(model, batch: Batch, features, taps) -> list[bool]:
     hits = torch.ones_like(batch.targets, dtype=torch.bool)
     hits[batch.targets != IGNORE] = logits.argmax(-1) == targets
     hits = hits.cpu()
-    return [bool(hits[answer.row, answer.start : answer.stop].all()) for answer in batch.answers]
+    return [bool(hits[answer.start : answer.stop].all()) for answer in batch.answers]
 
 
 def _swap(features: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Give every row the picture of its neighbour."""
-    return features.view(len(batch.grids), -1, features.shape[-1]).roll(1, 0).flatten(0, 1)
+    """Give every row the picture of another, half the batch away (so pairs stay pairs)."""
+    pictures = len(batch.grids)
+    return features.view(pictures, -1, features.shape[-1]).roll(pictures // 2, 0).flatten(0, 1)

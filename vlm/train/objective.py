@@ -42,21 +42,29 @@ def answer_logits(
     model: VisionLanguageModel, batch: Batch, features: Tensor, taps: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, vocabulary) and targets (N,) at every answer token of a batch."""
-    embeds = model.decoder.embed_tokens(batch.ids)  # (B, T, D)
-    flat = embeds.flatten(0, 1).index_copy(0, batch.vision_rows, features.to(embeds.dtype))
+    embeds = model.decoder.embed_tokens(batch.ids)  # (T, D)
+    embeds = embeds.index_copy(0, batch.vision_rows, features.to(embeds.dtype))
     hidden = model.decoder(
-        flat.view_as(embeds),
-        batch.positions,
-        mask=batch.mask,
+        embeds[None],
+        batch.positions[:, None],
+        mask=batch.layout,
         deepstack=DeepStack(batch.vision_rows, taps),
         backend=model.backend,
     )
     asked = batch.targets != IGNORE
-    return model.decoder.logits(hidden[asked]), batch.targets[asked]
+    return model.decoder.logits(hidden[0, asked]), batch.targets[asked]
 
 
 def losses(model: VisionLanguageModel, heads: CellHeads, batch: Batch) -> dict[str, Tensor]:
     """Named losses of one batch: ``answers`` and one a cell head."""
     features, taps = see(model, batch)
     logits, targets = answer_logits(model, batch, features, taps)
-    return {"answers": F.cross_entropy(logits.float(), targets), **heads(features, batch.cells)}
+    each = F.cross_entropy(logits.float(), targets, reduction="none")
+    weights = _weights(batch, each)
+    return {"answers": (each * weights).sum() / weights.sum(), **heads(features, batch.cells)}
+
+
+def _weights(batch: Batch, like: Tensor) -> Tensor:
+    """A token weighs 1 / √(length of its answer): captions teach much, but must not drown one-word answers."""
+    lengths = torch.tensor([answer.stop - answer.start for answer in batch.answers], device=like.device)
+    return lengths.rsqrt().repeat_interleave(lengths)

@@ -6,6 +6,8 @@ None means that the scene has no such fact, or none that could be asked without 
 from __future__ import annotations
 
 import json
+from itertools import combinations
+from math import hypot
 from random import Random
 
 from vlm.train.questions.wording import (
@@ -192,6 +194,45 @@ def _relation(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact |
     return (_relation_yes if rng.random() < 0.6 else _relation_side)(side, slots, rng)
 
 
+def _nearest(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
+    """Which thing is nearest to this one; asked when the next is clearly further."""
+    if len(scene.things) < 3:
+        return None
+    index = rng.randrange(len(scene.things))
+    others = [i for i in range(len(scene.things)) if i != index]
+    others.sort(key=lambda i: _gap(scene, i, index))
+    found = refer(scene.things, index, rng)
+    if found is None or _gap(scene, others[1], index) < 1.25 * _gap(scene, others[0], index):
+        return None
+    return Fact("nearest", name_of(scene.things, others[0]), {"ref": found[0]})
+
+
+def _gap(scene: Scene, first: int, second: int) -> float:
+    """Pixels between the centres of two things."""
+    a, b = scene.things[first], scene.things[second]
+    return hypot((a.x - b.x) * scene.width, (a.y - b.y) * scene.height)
+
+
+def _between(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
+    """Which thing is between two others: the only one near the line between them."""
+    order = list(range(len(scene.things)))
+    rng.shuffle(order)
+    for a, b in combinations(order, 2):
+        shares = {i: _detour(scene, i, a, b) for i in order if i not in (a, b)}
+        near = [i for i, detour in shares.items() if detour < 1.06]
+        if len(near) == 1 and all(detour > 1.25 for i, detour in shares.items() if i != near[0]):
+            found = [refer(scene.things, i, rng) for i in (a, b)]
+            if None not in found:
+                slots = {"ref": found[0][0], "other": found[1][0]}
+                return Fact("between", name_of(scene.things, near[0]), slots)
+    return None
+
+
+def _detour(scene: Scene, over: int, first: int, second: int) -> float:
+    """How much longer the way from the first thing to the second is by way of another."""
+    return (_gap(scene, first, over) + _gap(scene, over, second)) / _gap(scene, first, second)
+
+
 def _superlative(kind: str, scene: Scene, rng: Random, index: int, most: str) -> Fact:
     aspect = rng.choice(("colour", "shape", "name"))
     thing = scene.things[index]
@@ -242,16 +283,21 @@ def _read(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | Non
     return Fact("read", texts[0].text, {"ref": ref}, None, index, frozenset(("shape",)))
 
 
+def _coarse(thousandths: float) -> int:
+    """To the next ten: one pixel or two of the pictures, and the last digit need not be learnt."""
+    return 10 * round(thousandths / 10)
+
+
 def _box(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str:
-        return json.dumps({"bbox_2d": list(box(thing, scene))})
+        return json.dumps({"bbox_2d": [_coarse(end) for end in box(thing, scene)]})
 
     return _about("box", scene, rng, lang, index, answer)
 
 
 def _point(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str:
-        return json.dumps({"point_2d": [round(1000 * thing.x), round(1000 * thing.y)]})
+        return json.dumps({"point_2d": [_coarse(1000 * thing.x), _coarse(1000 * thing.y)]})
 
     return _about("point", scene, rng, lang, index, answer)
 
@@ -301,6 +347,8 @@ FACTS = {
     "exists": _exists,
     "where": _where,
     "relation": _relation,
+    "nearest": _nearest,
+    "between": _between,
     "largest": _largest,
     "leftmost": _leftmost,
     "background": _background,
@@ -309,21 +357,24 @@ FACTS = {
     "point": _point,
     "describe": _describe,
 }
+# How often each is drawn where it can be asked: hard ones more often than a person would ask them.
 WEIGHTS = {
-    "colour": 14,
-    "shape": 14,
-    "size": 6,
-    "pattern": 6,
+    "colour": 10,
+    "shape": 12,
+    "size": 5,
+    "pattern": 5,
     "count": 9,
-    "count_of": 9,
+    "count_of": 8,
     "exists": 12,
-    "where": 10,
-    "relation": 8,
-    "largest": 5,
-    "leftmost": 5,
-    "background": 5,
-    "read": 8,
-    "box": 5,
-    "point": 3,
-    "describe": 8,
+    "where": 9,
+    "relation": 14,
+    "nearest": 5,
+    "between": 5,
+    "largest": 8,
+    "leftmost": 8,
+    "background": 4,
+    "read": 45,
+    "box": 10,
+    "point": 4,
+    "describe": 9,
 }
