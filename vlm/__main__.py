@@ -186,8 +186,8 @@ def train(
 
     options = TrainOptions(
         out=out, init=init, steps=steps, batch=batch, segments=segments, tower=tower, connector=connector,
-        decoder=decoder, warmup=warmup, decay=decay, cells=cells, curriculum_start=curriculum_start, save_every=save_every, eval_every=eval_every,
-        seed=seed, device=device, compile=compile_blocks,
+        decoder=decoder, warmup=warmup, decay=decay, cells=cells, curriculum_start=curriculum_start,
+        save_every=save_every, eval_every=eval_every, seed=seed, device=device, compile=compile_blocks,
     )  # fmt: skip
     typer.echo(f"model written to {run(options)}")
 

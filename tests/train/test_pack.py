@@ -41,7 +41,10 @@ def test_every_answer_is_predicted_as_in_a_chat_of_its_own(stream, packer, tiny,
         features, taps = see(model, batch)
         packed, _ = answer_logits(model, batch, features, taps)
     packed = packed.split([answer.stop - answer.start for answer in batch.answers])
-    found = {(answer.sample, answer.segment, answer.turn): p for answer, p in zip(batch.answers, packed, strict=True)}
+    found = {
+        (answer.sample, answer.segment, answer.turn): p
+        for answer, p in zip(batch.answers, packed, strict=True)
+    }
     for number, sample in enumerate(made):
         for index, segment in enumerate(sample.segments):
             sequence, answers = as_chat(segment, sample, packer, tiny)

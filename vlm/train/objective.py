@@ -65,6 +65,6 @@ def losses(model: VisionLanguageModel, heads: CellHeads, batch: Batch) -> dict[s
 
 
 def _weights(batch: Batch, like: Tensor) -> Tensor:
-    """A token weighs 1 / √(length of its answer): captions teach much, but must not drown one-word answers."""
+    """A token weighs 1 / √(length of its answer): captions must not drown one-word answers."""
     lengths = torch.tensor([answer.stop - answer.start for answer in batch.answers], device=like.device)
     return lengths.rsqrt().repeat_interleave(lengths)

@@ -54,7 +54,8 @@ UNSEEN = {
         "What would you find nearest to {ref}?",
     ),
     "between": (
-        "Could you say what is between {ref} and {other}?", "Do you know which {noun} is between {ref} and {other}?",
+        "Could you say what is between {ref} and {other}?",
+        "Do you know which {noun} is between {ref} and {other}?",
         "Which {noun} separates {ref} and {other}?", "Going from {ref} to {other}, which {noun} is between?",
         "In between {ref} and {other}, what is there?",
     ),
