@@ -136,6 +136,8 @@ def _attend_branches(q: Tensor, k: Tensor, v: Tensor, layout: Branches, backend:
     cut = count * length
     q0, k0, v0 = (_fold(x[0, :, :cut], count, length) for x in (q, k, v))  # (B, H, P, d)
     trunk = attend(q0, k0, v0, causal=True, backend=backend)
+    if len(layout.owner) == 0:
+        return _unfold(trunk)[None]
     branches = layout.mask.shape[0], layout.mask.shape[2]
     q1, k1, v1 = (_fold(x[0, :, cut:], *branches) for x in (q, k, v))  # (N, H, L, d)
     k1, v1 = (torch.cat((x0[layout.owner], x1), dim=2) for x0, x1 in ((k0, k1), (v0, v1)))

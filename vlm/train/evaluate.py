@@ -44,15 +44,20 @@ class Score:
 
 @torch.inference_mode()
 def evaluate(
-    model: VisionLanguageModel, batches: Iterable[Batch], progress: Callable[[], None] | None = None
+    model: VisionLanguageModel,
+    batches: Iterable[Batch],
+    progress: Callable[[], None] | None = None,
+    blind: bool = True,
 ) -> dict[str, Score]:
-    """Score all questions of ``batches``, by kind."""
+    """Score all questions of ``batches``, by kind; with ``blind`` also beside wrong pictures."""
     scores: dict[str, Score] = defaultdict(Score)
     for batch in batches:
         features, taps = see(model, batch)
         seen = _right(model, batch, features, taps)
-        blind = _right(model, batch, _swap(features, batch), tuple(_swap(tap, batch) for tap in taps))
-        for answer, right, guessed in zip(batch.answers, seen, blind, strict=True):
+        others = [False] * len(seen)
+        if blind:
+            others = _right(model, batch, _swap(features, batch), tuple(_swap(tap, batch) for tap in taps))
+        for answer, right, guessed in zip(batch.answers, seen, others, strict=True):
             score = scores[answer.kind]
             score.asked += 1
             score.right += right

@@ -19,12 +19,10 @@ from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.attention import Branches
 from vlm.models.grid import Grid
-from vlm.records import Patches
+from vlm.records import Patches, Sequence
+from vlm.train.layout import BRANCH, PREFIX, Prefix, Run, branch_layout, fill, lay, place, round_up
 
 IGNORE = -100
-BRANCH = 64  # least tokens of a branch; longer questions make all branches of their batch longer
-STEP = 16  # lengths are rounded up to it: few different shapes keep the allocator's heap whole
-Prefix = tuple[tuple[int, ...], Tensor, Tensor]  # ids, positions (3, T'), columns of the vision tokens
 Cells = dict[str, np.ndarray]  # see `stream.cell_truth`
 
 
@@ -137,18 +135,19 @@ class Packer:
             for number, (sample, prefix) in enumerate(zip(samples, prefixes, strict=True))
             for index, segment in enumerate(sample.segments)
         ]
-        width = _round_up(max(len(prefix[0]) for prefix in prefixes))
-        length = max(BRANCH, _round_up(max((len(run.ids) for run in runs), default=1)))
-        branches = _fill(runs, length)
+        width = round_up(max(len(prefix[0]) for prefix in prefixes), PREFIX)
+        # At least two units, so that several short questions share a branch.
+        length = round_up(max((len(run.ids) for run in runs), default=1), BRANCH, least=2)
+        branches = fill(runs, length)
         starts = [len(prefixes) * width + number * length for number in range(len(branches))]
         pictures = [picture for sample in samples for picture in sample.all_pictures]
         return Batch(
             pixels=torch.cat([picture.patches.pixels for picture in pictures]),
             grids=tuple(picture.patches.grid_thw for picture in pictures),
-            ids=_lay(prefixes, branches, width, length, 0, lambda run: run.ids, lambda prefix: prefix[0]),
-            targets=_lay(prefixes, branches, width, length, IGNORE, lambda run: run.targets, lambda _: ()),
-            positions=_positions(prefixes, branches, width, length),
-            layout=_layout(prefixes, branches, width, length),
+            ids=lay(prefixes, branches, width, length, 0, lambda run: run.ids, lambda prefix: prefix[0]),
+            targets=lay(prefixes, branches, width, length, IGNORE, lambda run: run.targets, lambda _: ()),
+            positions=place(prefixes, branches, width, length),
+            layout=branch_layout(prefixes, branches, width, length),
             vision_rows=torch.cat([prefix[2] + i * width for i, prefix in enumerate(prefixes)]),
             answers=_answers(branches, starts),
             cells={
@@ -157,9 +156,57 @@ class Packer:
             },
         )
 
-    def _run(self, segment: Segment, prefix: Prefix, where: tuple[int, int]) -> _Run:
+    def pack_conversations(self, messages: Items[Items[dict]], media: Items[Items[Patches]]) -> Batch:
+        """Whole conversations, none of which sees another; every answer in them is a target.
+
+        Args:
+            messages: content-parts messages of each conversation.
+            media: of each conversation, parallel to its image and video parts.
+        """
+        rows = [self._conversation(*row) for row in zip(messages, media, strict=True)]
+        width = round_up(max(len(row.sequence) for row in rows), PREFIX)
+        shown = [patches for patches_of_row in media for patches in patches_of_row]
+        prefixes = [(row.sequence.ids.tolist(), row.sequence.positions, row.vision) for row in rows]
+        targets = [row.targets + [IGNORE] * (width - len(row.targets)) for row in rows]
+        return Batch(
+            pixels=torch.cat([p.pixels for p in shown]) if shown else torch.empty(0),
+            grids=tuple(patches.grid_thw for patches in shown),
+            ids=lay(prefixes, [], width, 0, 0, None, lambda prefix: prefix[0]),
+            targets=torch.tensor(targets).flatten(),
+            positions=place(prefixes, [], width, 0),
+            layout=branch_layout(prefixes, [], width, 0),
+            vision_rows=torch.cat([row.vision + i * width for i, row in enumerate(rows)]),
+            answers=[
+                Answer("answers", i * width + start, i * width + stop, i, 0, turn)
+                for i, row in enumerate(rows)
+                for turn, (start, stop) in enumerate(row.answers)
+            ],
+            cells={},
+        )
+
+    def _conversation(self, messages: Items[dict], media: Items[Patches]) -> _Conversation:
+        written = [
+            {**message, "ids": self.encode(message["content"])} if message["role"] == "assistant" else message
+            for message in messages
+        ]
+        sequence = build_sequence(written, media, self.tokenizer, self.config.tokens, generation_prompt=False)
+        answers = [(s.start - 1, s.stop) for s in sequence.spans if s.kind == "answer"]  # and <|im_end|>
+        targets, ids = [IGNORE] * len(sequence), sequence.ids.tolist()
+        for start, stop in answers:
+            targets[start:stop] = ids[start + 1 : stop + 1]
+        spans = [torch.arange(s.start, s.stop) for s in sequence.spans if s.media is not None]
+        vision = torch.cat(spans) if spans else torch.empty(0, dtype=torch.long)
+        return _Conversation(sequence, targets, answers, vision)
+
+    def length(self, segment: Segment) -> int:
+        """Tokens of a segment: its questions and answers and what stands around them."""
+        around = len(self._ask) + len(self._end)
+        texts = sum(len(self.encode(turn.question)) + len(self.encode(turn.answer)) for turn in segment.turns)
+        return texts + len(segment.turns) * around + (len(segment.turns) - 1) * len(self._next)
+
+    def _run(self, segment: Segment, prefix: Prefix, where: tuple[int, int]) -> Run:
         after = len(self._start) if segment.blind else int(prefix[1].max()) + 1
-        run = _Run(where, after, segment.blind)
+        run = Run(where, after, segment.blind)
         for index, turn in enumerate(segment.turns):
             asked = (*(self._next if index else ()), *self.encode(turn.question), *self._ask)
             answer = (*self.encode(turn.answer), *self._end)
@@ -207,81 +254,16 @@ class Packer:
 
 
 @dataclass
-class _Run:
-    """A segment as tokens: its sample and number, its first position, and whether it is blind."""
+class _Conversation:
+    """A whole conversation as tokens, and where its answers' targets and its vision tokens are."""
 
-    where: tuple[int, int]
-    first: int
-    blind: bool
-    ids: list[int] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    answers: list[tuple[str, int, int]] = field(default_factory=list)
+    sequence: Sequence
+    targets: list[int]
+    answers: list[tuple[int, int]]
+    vision: Tensor
 
 
-def _round_up(length: int) -> int:
-    return -(-length // STEP) * STEP
-
-
-def _fill(runs: list[_Run], length: int) -> list[list[_Run]]:
-    """Runs into branches of ``length`` tokens, each of one sample: the longest first, where it fits."""
-    branches: list[list[_Run]] = []
-    room: list[int] = []
-    for run in sorted(runs, key=lambda run: -len(run.ids)):
-        fits = (
-            index for index, branch in enumerate(branches)
-            if room[index] >= len(run.ids) and branch[0].where[0] == run.where[0]
-        )  # fmt: skip
-        index = next(fits, None)
-        if index is None:
-            index = len(branches)
-            branches.append([])
-            room.append(length)
-        branches[index].append(run)
-        room[index] -= len(run.ids)
-    return branches
-
-
-def _lay(prefixes, branches, width: int, length: int, value: int, of_run, of_prefix) -> Tensor:
-    """(T,) one list of tokens: prefixes and branches, each padded with ``value``."""
-    whole: list[int] = []
-    for prefix in prefixes:
-        part = of_prefix(prefix)
-        whole += [*part, *[value] * (width - len(part))]
-    for branch in branches:
-        part = [token for run in branch for token in of_run(run)]
-        whole += part + [value] * (length - len(part))
-    return torch.tensor(whole)
-
-
-def _positions(prefixes, branches, width: int, length: int) -> Tensor:
-    """(3, T) M-RoPE ids; a branch's runs each start behind the prefix."""
-    cut = len(prefixes) * width
-    positions = torch.zeros(3, cut + len(branches) * length, dtype=torch.long)
-    for index, prefix in enumerate(prefixes):
-        positions[:, index * width : index * width + len(prefix[0])] = prefix[1]
-    ramps = [[run.first + i for run in branch for i in range(len(run.ids))] for branch in branches]
-    flat = [place for ramp in ramps for place in ramp + [0] * (length - len(ramp))]
-    positions[:, cut:] = torch.tensor(flat, dtype=torch.long)
-    return positions
-
-
-def _layout(prefixes, branches, width: int, length: int) -> Branches:
-    """Who may look where: a run sees itself up to each token and its prefix, a blind one only its opening."""
-    own = np.full((len(branches), length), -1)
-    sees = np.zeros((len(branches), length), int)  # how many tokens of the prefix
-    for index, branch in enumerate(branches):
-        sizes = [len(run.ids) for run in branch]
-        seen = [3 if run.blind else len(prefixes[run.where[0]][0]) for run in branch]  # <|im_start|> user \n
-        own[index, : sum(sizes)] = np.repeat(np.arange(len(branch)), sizes)
-        sees[index, : sum(sizes)] = np.repeat(seen, sizes)
-    before = np.arange(width) < sees[:, :, None]
-    inside = (own[:, :, None] == own[:, None, :]) & np.tri(length, dtype=bool)
-    mask = torch.from_numpy(np.concatenate((before, inside), axis=2))[:, None]
-    owner = torch.tensor([branch[0].where[0] for branch in branches], dtype=torch.long)
-    return Branches((len(prefixes), width), owner, mask)
-
-
-def _answers(branches: list[list[_Run]], starts: list[int]) -> list[Answer]:
+def _answers(branches: list[list[Run]], starts: list[int]) -> list[Answer]:
     found = []
     for branch, start in zip(branches, starts, strict=True):
         for run in branch:

@@ -40,6 +40,7 @@ CLIP_SHAPES = {
     (8, 4, 4): 4,
 }
 CELL_PIXELS = 32
+LONGEST = 96  # tokens of a segment
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,13 @@ class Stream:
     def make(self, number: int, level: Difficulty, group: int = 1) -> Batch:
         """Batch ``number``. A ``group`` of neighbouring batches shares its kind and size, so that the
         processes of one step take equally long."""
-        return self.packer.pack(self.samples(number, level, group))
+        samples = self.samples(number, level, group)
+        return self.packer.pack([self._shortened(sample) for sample in samples])
+
+    def _shortened(self, sample: Sample) -> Sample:
+        """Without the few longest segments, which would make every branch of the batch as long."""
+        kept = tuple(s for s in sample.segments if self.packer.length(s) <= LONGEST)
+        return replace(sample, segments=kept)
 
     def samples(self, number: int, level: Difficulty, group: int = 1) -> list[Sample]:
         """What batch ``number`` is packed from."""
