@@ -220,12 +220,17 @@ def evaluate(
 ) -> None:
     """Score a model on held-out scenes by kind of question, each beside the wrong-picture baseline."""
     from vlm.families.checkpoint import open_checkpoint
-    from vlm.train.card import full_scores, scores_table, write_card
+    from vlm.train import card as cards
+    from vlm.train.speed import measure
 
-    scores = full_scores(open_checkpoint(model), questions)
+    checkpoint = open_checkpoint(model)
+    scores = cards.full_scores(checkpoint, questions)
     if card:
-        write_card(card, scores)
-    typer.echo(json.dumps(scores) if as_json else scores_table(scores))
+        cards.write_card(card, scores, measure(checkpoint.folder))
+    if as_json:
+        typer.echo(json.dumps(cards.as_json(scores)))
+    else:
+        typer.echo(f"{cards.promises_table(cards.judged(scores))}\n\n{cards.scores_table(scores)}")
 
 
 @app.command()

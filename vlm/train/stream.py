@@ -78,7 +78,7 @@ def difficulty(progress: float) -> Difficulty:
         )
     return Difficulty(
         {"count": (1, 4 if progress < 0.5 else 6)},
-        clips=0.25, pairs=0.08, earlier=0.12, empty=0.04, reading=0.25, dialogues=0.12, zh=0.1,
+        clips=0.25, pairs=0.06, earlier=0.08, empty=0.04, reading=0.08, dialogues=0.12, zh=0.06,
     )  # fmt: skip
 
 
@@ -112,6 +112,10 @@ class Stream:
             made = self._pictures(rng, shape, level)
         return _with_earlier(rng, level, made) if shape.random() < level.earlier else made
 
+    def scene(self, rng: Random, level: Difficulty) -> scenes.Scene:
+        """One scene of a size that the model keeps."""
+        return self._scene(rng, level, _size(*_pick(rng, PICTURE_GRIDS)))
+
     def _pictures(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
         size = _size(*_pick(shape, PICTURE_GRIDS))
         return [self._picture(rng, level, size) for _ in range(self.batch)]
@@ -119,7 +123,7 @@ class Stream:
     def _picture(self, rng: Random, level: Difficulty, size: dict) -> Sample:
         scene = self._scene(rng, level, size)
         ask = _asker(lambda: questions.ask(scene, rng, level.kinds, level.split, level.zh))
-        return Sample((self._drawn(scene),), self._segments(rng, level, scene, ask, self.segments))
+        return Sample((self.drawn(scene),), self._segments(rng, level, scene, ask, self.segments))
 
     def _scene(self, rng: Random, level: Difficulty, size: dict) -> scenes.Scene:
         """Mostly things; in some pictures one of few things is a text."""
@@ -131,7 +135,8 @@ class Stream:
             return scenes.with_text(scene, rng)
         return scenes.random_scene(rng, **size, **level.scene)
 
-    def _drawn(self, scene: scenes.Scene) -> Picture:
+    def drawn(self, scene: scenes.Scene) -> Picture:
+        """A scene as the model gets it."""
         image, owner = scenes.draw(scene)
         patches = to_patches(_frames("image", image[None]), self.pixels)
         return Picture(patches, cell_truth(owner[None], [scene.things], patches))
@@ -151,7 +156,7 @@ class Stream:
             second = scenes.alike(first, second, rng)
         ask = _asker(lambda: questions.ask_pair(first, second, rng, split=level.split))
         level = replace(level, dialogues=0.0)
-        pictures = (self._drawn(first), self._drawn(second))
+        pictures = (self.drawn(first), self.drawn(second))
         return Sample(pictures, self._segments(rng, level, (first, second), ask, self.segments))
 
     def _clips(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
@@ -268,7 +273,13 @@ def _pick(rng: Random, weights: dict):
 
 
 def _turn(question: questions.Question) -> Turn:
-    return Turn(question.kind, question.text, question.answer)
+    return Turn(_kind(question), question.text, question.answer)
+
+
+def _kind(question: questions.Question) -> str:
+    """The kind, with large numbers apart: what is promised holds up to four."""
+    large = question.kind == "count" and question.answer in ("five", "six", "五", "六")
+    return "count_5_6" if large else question.kind
 
 
 def _dialogue(truth, rng: Random, level: Difficulty) -> list[Segment]:

@@ -179,10 +179,14 @@ def _features_told(thing: Thing) -> dict[str, str]:
     return features_of(thing, names + (["pattern"] if thing.pattern != "plain" else []))
 
 
+def place(thing: Thing) -> str:
+    """Where a thing is, as a description says it: "at the top left", "in the centre"."""
+    return _PLACES.get(region(thing), "at the " + region(thing))
+
+
 def _mention(thing: Thing) -> str:
-    place = _PLACES.get(region(thing), "at the " + region(thing))
     reading = f' "{thing.text}"' if thing.text else ""
-    return f"{a(noun_phrase(_features_told(thing), None))}{reading} {place}"
+    return f"{a(noun_phrase(_features_told(thing), None))}{reading} {place(thing)}"
 
 
 def _mention_zh(thing: Thing) -> str:
@@ -233,20 +237,20 @@ FACTS = {
 WEIGHTS = {
     "colour": 10,
     "shape": 12,
-    "size": 5,
-    "pattern": 5,
+    "size": 4,
+    "pattern": 4,
     "count": 9,
     "count_of": 8,
     "exists": 12,
-    "where": 9,
+    "where": 10,
     "relation": 14,
-    "nearest": 5,
-    "between": 5,
-    "largest": 8,
-    "leftmost": 8,
-    "background": 4,
+    "nearest": 3,
+    "between": 3,
+    "largest": 10,
+    "leftmost": 12,
+    "background": 3,
     "read": 45,
     "box": 10,
     "point": 4,
-    "describe": 9,
+    "describe": 12,
 }
