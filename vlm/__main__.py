@@ -219,9 +219,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on held-out scenes by kind of question, each beside the wrong-picture baseline."""
+    from vlm.bench.answers import measure
     from vlm.families.checkpoint import open_checkpoint
     from vlm.train import card as cards
-    from vlm.train.speed import measure
 
     checkpoint = open_checkpoint(model)
     scores = cards.full_scores(checkpoint, questions)

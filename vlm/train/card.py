@@ -15,7 +15,6 @@ from vlm.records import InputError
 from vlm.train.evaluate import Score, evaluate
 from vlm.train.pack import Packer
 from vlm.train.sources import HELD_OUT
-from vlm.train.speed import Speed
 from vlm.train.stream import Difficulty, Stream, difficulty
 from vlm.train.written import written_scores
 
@@ -53,6 +52,10 @@ PROMISES = (
     Promise("description (true facts)", "Written answers", ("describe",), 0.85, 0.97),
     Promise("follow-ups", "Pictures", ("follow_up",), 0.80, 0.95),
     Promise("follow-ups in clips", "Clips", ("follow_up",), 0.80, 0.95),
+)
+SPEED = (
+    "On one core: loads in {load_s:.2f} s, first token {first_token_ms:.0f} ms after a picture is handed over, "
+    "then {tokens_per_s:.0f} tokens a second (medians; `python -m vlm evaluate` measures them)."
 )
 Scores = dict[str, dict[str, Score]]  # section title → kind → score
 
@@ -166,7 +169,7 @@ def scores_table(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def as_json(scores: Scores, speed: Speed | None = None) -> dict:
+def as_json(scores: Scores, speed: dict | None = None) -> dict:
     """The same for programs: what may be offered, each promise, and every score."""
     rows = judged(scores)
     sections = {
@@ -183,11 +186,11 @@ def as_json(scores: Scores, speed: Speed | None = None) -> dict:
     }
     offered = [{"medium": row["medium"], "kind": row["kind"]} for row in rows if row["offered"]]
     return {"offered": offered, "promises": rows, "scores": sections} | (
-        {"speed": speed.figures()} if speed else {}
+        {"speed": speed} if speed else {}
     )
 
 
-def write_card(path: Path, scores: Scores, speed: Speed | None = None) -> None:
+def write_card(path: Path, scores: Scores, speed: dict | None = None) -> None:
     """Replace what stands between the two markers of a model card, and write ``scores.json`` beside it."""
     text = path.read_text()
     if START not in text or END not in text:
@@ -195,7 +198,7 @@ def write_card(path: Path, scores: Scores, speed: Speed | None = None) -> None:
     parts = [
         promises_table(judged(scores)),
         "",
-        *([speed.sentence(), ""] if speed else []),
+        *([SPEED.format(**speed), ""] if speed else []),
         scores_table(scores),
     ]
     figures = f"{START}\n\n" + "\n".join(parts) + f"\n{END}"

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from random import Random
 
-from vlm.chat.generate import generate, prefill
-from vlm.chat.sampling import Sampling
+import torch
+
 from vlm.families.base import Checkpoint
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.records import Patches
@@ -48,17 +48,20 @@ def written_scores(
     return scores
 
 
+@torch.inference_mode()
 def write(checkpoint: Checkpoint, patches: Patches, question: str, most: int = 160) -> str:
     """The greedy answer to one question about one picture or clip."""
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    model, tokens = checkpoint.model, checkpoint.config.tokens
     sequence = build_sequence(
-        [user_message(question, [patches])], [patches], tokenizer, checkpoint.config.tokens
+        [user_message(question, [patches])], [patches], checkpoint.tokenizer, tokens
     )
-    vision, cache = model.encode([patches]), model.new_cache(len(sequence) + most)
-    for _ in prefill(model, sequence, vision, cache):
-        pass
-    steps = generate(model, tokenizer, sequence, vision, cache, Sampling(max_new_tokens=most))
-    return "".join(step.text for step in steps)
+    cache = model.new_cache(len(sequence) + most)
+    logits = model.decoder.logits(model(sequence, model.encode([patches]), cache))[-1]
+    ids: list[int] = []
+    while (token := int(logits.argmax())) not in tokens.eos and len(ids) < most:
+        ids.append(token)
+        logits = model.step(token, len(sequence) + len(ids) - 1 + sequence.rope_delta, cache)
+    return checkpoint.tokenizer.decode(ids)
 
 
 def _judge(kind: str, answer: str, truth: dict | None, scene: scenes.Scene) -> float:

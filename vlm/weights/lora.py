@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError
 
 if TYPE_CHECKING:
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 _LEFT_OUT = ("patch_embed", "lm_head")
 
 
-def attach(model: VisionLanguageModel, rank: int, stages: list[str]) -> LoraModel:
-    """Freeze the model and put adapters of this rank on every linear layer of the stages, in place.
+def attach(model: nn.Module, rank: int, stages: list[str]) -> LoraModel:
+    """Freeze the model (its children are the stages) and put adapters of this rank on every linear layer of the stages, in place.
 
     Raises:
         InputError: peft is not installed, or no stage is left to train.
