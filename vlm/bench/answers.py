@@ -8,10 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from PIL import Image
+
+from vlm.chat.engine import Engine
+from vlm.chat.sampling import Sampling
+from vlm.chat.session import ChatSession
+from vlm.families.checkpoint import open_checkpoint
 from vlm.records import InputError
+from vlm.train import scenes
 
 _CODE = "import sys; from vlm.bench.answers import _measure; _measure(sys.argv[1], sys.argv[2])"
 RUNS = 7

@@ -1,4 +1,4 @@
-"""A picture of a run's curves: losses, learning rate and accuracies by step."""
+"""A picture of a run's curves: losses and accuracies by step."""
 
 from __future__ import annotations
 
