@@ -185,9 +185,7 @@ def as_json(scores: Scores, speed: dict | None = None) -> dict:
         for title, kinds in scores.items()
     }
     offered = [{"medium": row["medium"], "kind": row["kind"]} for row in rows if row["offered"]]
-    return {"offered": offered, "promises": rows, "scores": sections} | (
-        {"speed": speed} if speed else {}
-    )
+    return {"offered": offered, "promises": rows, "scores": sections} | ({"speed": speed} if speed else {})
 
 
 def write_card(path: Path, scores: Scores, speed: dict | None = None) -> None:

@@ -26,10 +26,15 @@ Box = tuple[float, float, float, float]
 
 
 def written_scores(
-    checkpoint: Checkpoint, stream: Stream, level: Difficulty, count: int, tick: Callable[[], None] = bool
+    checkpoint: Checkpoint,
+    stream: Stream,
+    level: Difficulty,
+    count: int,
+    tick: Callable[[], None] = bool,
+    kinds: tuple[str, ...] = KINDS,
 ) -> dict[str, Score]:
     """Judge ``count`` answers of each kind, beside those to the same questions about a wrong picture."""
-    scores = {kind: Score() for kind in KINDS}
+    scores = {kind: Score() for kind in kinds}
     for kind, score in scores.items():
         rng, other = Random(f"{stream.seed}/{kind}/{level.split}"), None
         while score.asked < count:
@@ -52,9 +57,7 @@ def written_scores(
 def write(checkpoint: Checkpoint, patches: Patches, question: str, most: int = 160) -> str:
     """The greedy answer to one question about one picture or clip."""
     model, tokens = checkpoint.model, checkpoint.config.tokens
-    sequence = build_sequence(
-        [user_message(question, [patches])], [patches], checkpoint.tokenizer, tokens
-    )
+    sequence = build_sequence([user_message(question, [patches])], [patches], checkpoint.tokenizer, tokens)
     cache = model.new_cache(len(sequence) + most)
     logits = model.decoder.logits(model(sequence, model.encode([patches]), cache))[-1]
     ids: list[int] = []
