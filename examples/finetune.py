@@ -4,7 +4,8 @@ It draws pictures of a made-up shape, the "blim", among known ones, writes them 
 Qwen and LLaMA-Factory read, and trains LoRA adapters on the decoder for about a minute. Then it asks about
 fresh pictures, as it did before. Your own pictures go the same way: a .jsonl file like this one, and
 
-    python -m vlm train --init tiny --data FOLDER --lora 16 --tower 0 --connector 0 --decoder 3e-3 --out runs/mine
+    python -m vlm train --init tiny --data FOLDER --out runs/mine --lora 16 --tower 0 \\
+        --connector 0 --decoder 3e-3
 """
 
 from __future__ import annotations

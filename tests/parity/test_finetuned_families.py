@@ -55,7 +55,7 @@ def test_a_family_learns_two_conversations(twin, data, tmp_path, lora):
 
 @torch.inference_mode()
 def logits_agree(twin, folder) -> bool:
-    """Ours and transformers' on a text prompt; float32 sums in another order leave 1e-3 of logits of size 10."""
+    """Ours and transformers' on a text prompt. float32 sums in another order: 1e-3 of logits of size 10."""
     name = RECIPES[twin.family].name
     reference = (
         getattr(transformers, f"{name}ForConditionalGeneration").from_pretrained(folder).float().eval()

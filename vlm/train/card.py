@@ -54,7 +54,7 @@ PROMISES = (
     Promise("follow-ups in clips", "Clips", ("follow_up",), 0.80, 0.95),
 )
 SPEED = (
-    "On one core: loads in {load_s:.2f} s, first token {first_token_ms:.0f} ms after a picture is handed over, "
+    "On one core: loads in {load_s:.2f} s, first token {first_token_ms:.0f} ms after a picture is given, "
     "then {tokens_per_s:.0f} tokens a second (medians; `python -m vlm evaluate` measures them)."
 )
 Scores = dict[str, dict[str, Score]]  # section title → kind → score

@@ -16,7 +16,10 @@ _LEFT_OUT = ("patch_embed", "lm_head")
 
 
 def attach(model: nn.Module, rank: int, stages: list[str]) -> LoraModel:
-    """Freeze the model (its children are the stages) and put adapters of this rank on every linear layer of the stages, in place.
+    """Freeze the model and put adapters of this rank on every linear layer of some stages, in place.
+
+    Args:
+        stages: names of the model's children.
 
     Raises:
         InputError: peft is not installed, or no stage is left to train.
