@@ -25,8 +25,9 @@ def weights(folder: Path) -> dict:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.timeout(600)  # half a minute on two free cores
 def test_the_example_teaches_a_new_shape(tmp_path):
-    """About a minute of LoRA on the decoder; what it learnt and what it kept stand in the test log."""
+    """Less than a minute of LoRA on the decoder; what it learnt and what it kept stand in the test log."""
     command = [
         sys.executable,
         "examples/finetune.py",
@@ -47,7 +48,7 @@ def test_the_example_teaches_a_new_shape(tmp_path):
     )
     assert blims_before == 0.0  # it has no word for them
     assert blims >= 0.7
-    assert known >= known_before - 0.2  # 95% interval of 40 questions: ± 0.15, of a difference a little more
+    assert known >= known_before - 0.2  # 95% interval of 30 questions: ± 0.18, of a difference a little more
     old, new = weights(TINY), weights(tmp_path / "run" / "model")
     frozen = [key for key in old if ".visual." in key]
     assert all(torch.equal(old[key], new[key]) for key in frozen)
