@@ -78,7 +78,7 @@ def difficulty(progress: float) -> Difficulty:
         )
     return Difficulty(
         {"count": (1, 4 if progress < 0.5 else 6)},
-        clips=0.25, pairs=0.06, earlier=0.08, empty=0.04, reading=0.08, dialogues=0.12, zh=0.06,
+        clips=0.4, pairs=0.05, earlier=0.08, empty=0.04, reading=0.04, dialogues=0.12, zh=0.06,
     )  # fmt: skip
 
 
