@@ -38,6 +38,49 @@ def test_chat_streams_and_ends_with_one_json_object(disc):
     assert result["stats"]["prompt_tokens_by_kind"]["image"] == 36
 
 
+# What the README promises of `chat --json`.
+STATS = {
+    "model", "prompt_tokens", "prompt_tokens_by_kind", "reused_tokens", "computed_tokens", "answer_tokens",
+    "encoded_patches", "media_ms", "queue_ms", "encode_ms", "prefill_ms", "decode_ms", "first_token_ms",
+    "prefill_tokens_per_s", "decode_tokens_per_s", "context_length", "kv_cache_bytes", "weights_bytes",
+    "peak_memory_bytes", "device", "dtype", "attention", "quantize", "quantize_reason",
+}  # fmt: skip
+
+
+def test_several_questions_are_one_chat(disc):
+    questions = ("What colour is the circle?", "How many objects are there?")
+    done = vlm("chat", "--image", disc, *questions, "--json", "--logprobs")
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert set(first["stats"]) == STATS
+    assert first["stats"]["reused_tokens"] == 0 < 36 < second["stats"]["reused_tokens"]
+    assert second["stats"]["encoded_patches"] == 0 and second["answer"] == "one"
+    assert len(second["logprobs"]) == second["stats"]["answer_tokens"]
+    assert all(value <= 0 for value in second["logprobs"])
+
+
+def test_sampling_from_the_command_line(disc):
+    whole = vlm("chat", "--image", disc, "Describe the picture.").stdout.strip()
+    options = ("--stop", " ", "--top-k", "1", "--min-p", "0.1", "--temperature", "0.7", "--seed", "1")
+    cut = vlm("chat", "--image", disc, "Describe the picture.", *options)
+    assert cut.stdout.strip() == whole.split(" ")[0] != whole
+
+
+def test_what_does_not_fit_comes_with_ways_out(disc):
+    done = vlm("chat", "--image", disc, "--min-pixels", "9000000", "What is this?")
+    assert done.returncode == 2 and done.stdout == ""
+    assert "context holds 4,096" in done.stderr and "pictures of at most" in done.stderr
+
+
+def test_bench_measures_and_compares():
+    done = vlm("bench", "--model", "tiny", "--quick", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (row,) = (row for row in report["rows"] if row["name"] == "turn5_first_token")
+    assert row["ratio"] == pytest.approx(row["reference"] / row["ours"])
+    assert "greedy tokens identical" in row["note"] and report["machine"]["cores"] > 0
+
+
 def test_inspect_needs_no_weights_and_reports_every_stage(disc, tmp_path):
     out = tmp_path / "positions.npz"
     done = vlm("inspect", disc, "--json", "--positions", out)
@@ -132,3 +175,20 @@ def test_models_lists_the_embedded_model_and_every_preset():
 def test_a_preset_has_no_weights_to_chat_with():
     done = vlm("chat", "--model", "qwen3-vl-2b", "Hello")
     assert done.returncode == 2 and "preset" in done.stderr
+
+
+def test_chat_in_four_bits_says_so_and_other_modes_are_refused(disc):
+    done = vlm("chat", "--image", disc, "What colour is the circle?", "--quantize", "4bit", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    assert result["answer"] == "red" and result["stats"]["quantize"] == "nf4"
+    assert result["stats"]["quantize_reason"] == "asked for" and not done.stderr.strip()
+    done = vlm("chat", "Hello", "--quantize", "3bit")
+    assert done.returncode == 2 and "use auto, none, nf4, int8" in done.stderr
+
+
+def test_auto_shows_the_sum_that_it_made(disc):
+    done = vlm("chat", "--image", disc, "What colour is the circle?", "--json")
+    stats = json.loads(done.stdout.strip().splitlines()[-1])["stats"]
+    assert stats["quantize"] == "none" and "tokens" in stats["quantize_reason"]
+    assert "fit in 90% of the" in stats["quantize_reason"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import typer
 
 from vlm.records import InputError, Progress, Step, Trace
 
+Event = Progress | Step | Trace
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 Model = Annotated[str, typer.Option(help="'tiny', a checkpoint folder or a hub id")]
@@ -27,24 +29,33 @@ MinPixels = Annotated[
 MaxPixels = Annotated[int | None, typer.Option(help="most pixels of a picture or of one frame, once resized")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
+QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit); auto: nf4 where the model does not fit"
+
 
 @app.command()
 def chat(
-    prompt: str,
+    prompt: Annotated[list[str], typer.Argument(help="a question; several are the turns of one chat")],
     model: Model = "tiny",
     image: Annotated[list[Path] | None, typer.Option(help="a picture; may be repeated")] = None,
     video: Annotated[list[Path] | None, typer.Option(help="a clip; may be repeated")] = None,
     max_new_tokens: int = 256,
-    temperature: float = 0.0,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token")] = 0.0,
+    top_k: int | None = None,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    presence_penalty: float = 0.0,
+    stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be repeated")] = None,
     seed: int | None = None,
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="with --json: of every token")] = False,
     fps: Fps = None,
     max_frames: MaxFrames = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32")] = "auto",
-    attention: Annotated[str, typer.Option(help="auto, flash, sdpa or eager")] = "auto",
+    attention: Annotated[str, typer.Option(help="auto, flash, varlen, sdpa or eager")] = "auto",
+    quantize: Annotated[str, typer.Option(help=QUANTIZE_HELP)] = "auto",
     engine: Annotated[str | None, typer.Option(help="ask a server instead: http://host:port/v1")] = None,
     config: Annotated[
         Path | None, typer.Option(help="with --engine: the model's config and tokenizer, if not --model's")
@@ -53,25 +64,41 @@ def chat(
     timeout: Annotated[float, typer.Option(help="with --engine: seconds that it may be silent")] = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask one question; the answer streams. With --json the last line is {"answer": …, "stats": {…}}."""
+    """Ask; the answer streams. With --json a line {"answer": …, "stats": {…}} follows each answer."""
     from vlm.chat.sampling import Sampling
     from vlm.chat.session import ChatSession
     from vlm.engines import open_engine
     from vlm.inputs.media import MediaOptions
 
-    sampling = Sampling(max_new_tokens, temperature, top_p=top_p, seed=seed)
+    sampling = Sampling(
+        max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed,
+        tuple(stop or ()), logprobs,
+    )  # fmt: skip
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
     there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
-    session = ChatSession(open_engine(model, **there, device=device, dtype=dtype, attention=attention))
-    for event in session.ask(prompt, [*(image or ()), *(video or ())], sampling, options):
+    here = {"device": device, "dtype": dtype, "attention": attention, "quantize": quantize}
+    session = ChatSession(open_engine(model, **there, **here))
+    files = [*(image or ()), *(video or ())]
+    for question in prompt:
+        _tell(session.ask(question, files, sampling, options), as_json)
+        files = []
+
+
+def _tell(events: Iterable[Event], as_json: bool) -> None:
+    """Print one answer as it comes."""
+    logprobs = []
+    for event in events:
         if isinstance(event, Step):
             typer.echo(event.text, nl=False)
+            logprobs += [] if event.logprob is None else [round(event.logprob, 4)]
         elif isinstance(event, Progress) and sys.stderr.isatty():
             typer.echo(f"{event.detail} …", err=True)
         elif isinstance(event, Trace):
             typer.echo()
             if as_json:
-                typer.echo(json.dumps({"answer": event.answer, "stats": event.stats}, ensure_ascii=False))
+                said = {"answer": event.answer, "finish": event.finish, "stats": event.stats}
+                said |= {"logprobs": logprobs} if logprobs else {}
+                typer.echo(json.dumps(said, ensure_ascii=False))
             for note in event.stats.get("notes", ()):
                 typer.echo(f"vlm: {note}", err=True)
             if event.finish == "cut":
@@ -242,9 +269,14 @@ def bench(
 ) -> None:
     """Measure this machine: a table of rows, each a ratio from one run (above 1: ours is better)."""
     from vlm.bench import rows
+    from vlm.bench.stops import stop
     from vlm.bench.turns import turn5_first_token
+    from vlm.engines import open_engine
 
-    measured = [turn5_first_token(model, 4 if quick else None, device, 1 if quick else 3)]
+    measured = [
+        turn5_first_token(model, 4 if quick else None, device, 1 if quick else 3),
+        stop(open_engine("tiny", device=device), 20 if quick else 100, 0.3),
+    ]
     typer.echo(json.dumps(rows.as_json(measured, device)) if as_json else rows.table(measured))
 
 

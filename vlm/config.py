@@ -70,6 +70,10 @@ class DecoderConfig:
     context_length: int
     experts: ExpertsConfig | None = None
 
+    def cache_bytes(self, tokens: int, itemsize: int) -> int:
+        """Bytes of the keys and values of so many tokens in all layers."""
+        return tokens * 2 * self.num_layers * self.num_kv_heads * self.head_dim * itemsize
+
 
 @dataclass(frozen=True)
 class PixelConfig:

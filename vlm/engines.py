@@ -36,8 +36,9 @@ def open_engine(
     if engine is None:
         if config or api_key:
             raise InputError("--config and --api-key go with --engine: give the server's address")
-        checkpoint = open_checkpoint(model, **loading)
-        return Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
+        opened = open_checkpoint(model, **loading)
+        choice = {"quantize": opened.quantize, "quantize_reason": opened.quantize_reason}
+        return Engine(opened.model, opened.tokenizer, opened.name, **choice)
     chosen = [name for name, value in loading.items() if value != "auto"]
     if chosen:
         raise InputError(f"--{chosen[0]} is the server's to choose: leave it out beside --engine")

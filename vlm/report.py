@@ -14,6 +14,7 @@ from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError, Patches, Sequence
+from vlm.weights.choose import quantised_bytes
 
 
 def inspect_media(
@@ -73,23 +74,19 @@ def write_positions(sequence: Sequence | None, path: Path) -> None:
     np.savez_compressed(path, input_ids=sequence.ids.numpy(), position_ids=sequence.positions.numpy())
 
 
-NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)  # a weight, its block's 8-bit scale and the scale's own (QLoRA, §3)
-
-
 def model_row(name: str, model: VisionLanguageModel) -> dict:
     """One line of ``python -m vlm models``; sizes in bytes.
 
-    In 4 bits only the decoder's linear layers shrink; tower, connector, embeddings and head stay bfloat16.
+    In 4 bits only the decoder's matrices shrink; tower, connector, embeddings and head stay bfloat16.
     """
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    linear = sum(p.numel() for n, p in model.decoder.layers.named_parameters() if p.dim() >= 2)
+    parameters = model.parameter_count
     return {
         "name": name,
         "family": model.config.family,
         "parameters": parameters,
         "context_length": model.config.decoder.context_length,
         "bf16_bytes": 2 * parameters,
-        "nf4_bytes": round(2 * (parameters - linear) + linear * NF4_BITS / 8),
+        "nf4_bytes": quantised_bytes(model, "nf4"),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import huggingface_hub
 import pytest
+import torch
 
 from vlm.families.checkpoint import open_checkpoint, open_config, resolve_device
 from vlm.families.naming import TINY, find_folder, presets, read_files, tokenizer_folder
@@ -69,8 +70,8 @@ def test_devices_dtypes_and_backends_are_checked():
     with pytest.raises(InputError, match="dtype"):
         open_checkpoint("tiny", dtype="int3")
     cpu = resolve_device("cpu")
-    assert resolve_backend("auto", cpu, None) == "sdpa"
+    assert resolve_backend("auto", cpu, torch.float32) == "sdpa"
     with pytest.raises(InputError, match="CUDA"):
-        resolve_backend("flash", cpu, None)
+        resolve_backend("flash", cpu, torch.float32)
     with pytest.raises(InputError, match="not known"):
-        resolve_backend("magic", cpu, None)
+        resolve_backend("magic", cpu, torch.float32)

@@ -141,9 +141,10 @@ class _Draft:
                 yield choice
 
     def _smaller(self, kind: Literal["pixels", "frames"], most: int) -> Choice | None:
-        options = replace(self.options, **{f"max_{kind}": most, "num_frames": None})
-        if options.min_pixels and kind == "pixels":
-            options = replace(options, min_pixels=None)
+        limits = {"max_pixels": most, "min_pixels": None}
+        if kind == "frames":
+            limits = {"max_frames": most, "num_frames": None}
+        options = replace(self.options, **limits)
         plan = replace(self, options=options).plan()
         words = f"pictures of at most {most:,} pixels" if kind == "pixels" else f"at most {most} frames"
         return _choice(kind, f"{words} ({len(plan.sequence):,} tokens)", plan, options=options)

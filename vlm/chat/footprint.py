@@ -13,13 +13,7 @@ HEADROOM = 1.1  # allocators round up, and others use the machine too
 def turn_bytes(config: ModelConfig, itemsize: int, tokens: int, media: Items[Patches]) -> int:
     """Bytes beside the weights: keys and values of ``tokens``, and the tower's peak over its new media."""
     patches = sum(medium.patch_count for medium in media)
-    return int(HEADROOM * (tokens * token_bytes(config, itemsize) + patches * patch_bytes(config)))
-
-
-def token_bytes(config: ModelConfig, itemsize: int) -> int:
-    """Bytes of one token's keys and values in all layers."""
-    d = config.decoder
-    return 2 * d.num_layers * d.num_kv_heads * d.head_dim * itemsize
+    return int(HEADROOM * (config.decoder.cache_bytes(tokens, itemsize) + patches * patch_bytes(config)))
 
 
 def patch_bytes(config: ModelConfig) -> int:

@@ -43,13 +43,18 @@ class Family:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened model: everything a chat needs. ``folder`` is where its files came from."""
+    """An opened model: everything a chat needs. ``folder`` is where its files came from.
+
+    ``quantize`` is what the decoder's matrices are in, ``quantize_reason`` the sentence that says why.
+    """
 
     name: str
     folder: Path
     config: ModelConfig
     model: VisionLanguageModel
     tokenizer: Tokenizer
+    quantize: str = "none"
+    quantize_reason: str = ""
 
 
 def read_decoder(config: Json, *, interleaved: bool, qkv_bias: bool, qk_norm: bool) -> DecoderConfig:

@@ -12,9 +12,12 @@ from vlm.families.base import Checkpoint, Family
 from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.attention import Backend, resolve_backend
+from vlm.models.devices import free_bytes
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError
+from vlm.weights.choose import choose
 from vlm.weights.load import key_table, official_shape, read_weights, save_weights
+from vlm.weights.stored import stored_in
 
 SIDE_FILES = (
     "config.json",
@@ -53,6 +56,7 @@ def open_checkpoint(
     device: torch.device | str = "auto",
     dtype: torch.dtype | str = "auto",
     attention: Backend | str = "auto",
+    quantize: str = "none",
 ) -> Checkpoint:
     """Load a model: ``tiny`` (the embedded one), a folder in the official layout, or a hub id.
 
@@ -60,21 +64,31 @@ def open_checkpoint(
         device: ``auto`` is cuda where it is there, else cpu.
         dtype: a torch dtype or its name; ``auto`` keeps what is on disk.
         attention: ``auto`` takes the fastest backend that answers a probe on this device.
+        quantize: ``none``, ``nf4`` or ``int8`` for the decoder's matrices; ``auto`` is nf4 where the weights
+            and the cache of the whole context do not fit the free memory. Files that are quantised already
+            stay so with ``auto`` and are unpacked with ``none``.
 
     Raises:
         InputError: no such model, an unsupported family, a device that is not there, or weights that
             do not fit.
     """
-    device = resolve_device(device)
+    device, dtype = resolve_device(device), _resolve_dtype(dtype)
     folder = find_folder(name, weights=True)
     files = read_files(folder)
     family = find_family(files.config)
     config = family.read(files)
+    stored = stored_in(files.config)
     with torch.device("meta"):
         model = VisionLanguageModel(config)
-    read_weights(model, folder, family.layouts, device=device, dtype=_resolve_dtype(dtype))
-    model.backend = resolve_backend(attention, model.device, model.dtype)
-    return Checkpoint("tiny" if folder == TINY else folder.name, folder, config, model, Tokenizer(folder))
+    full = dtype or _dtype_on_disk(files.config)
+    choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
+    quantize = "stored" if choice.as_stored else choice.mode
+    read_weights(model, folder, family.layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
+    model.quantization = choice.mode
+    heads = (config.vision.head_dim, config.decoder.head_dim)
+    model.backend = resolve_backend(attention, model.device, model.dtype, heads)
+    name = "tiny" if folder == TINY else folder.name
+    return Checkpoint(name, folder, config, model, Tokenizer(folder), choice.mode, choice.reason)
 
 
 def meta_model(name: str | Path) -> tuple[VisionLanguageModel, dict[str, tuple[int, ...]]]:
@@ -120,6 +134,13 @@ def resolve_device(device: torch.device | str) -> torch.device:
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda was asked for, but PyTorch sees no GPU: use --device cpu")
     return resolved
+
+
+def _dtype_on_disk(config: dict) -> torch.dtype:
+    """What a config says of its weights; bfloat16 where it says nothing."""
+    text = config.get("text_config") or config
+    named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
+    return _resolve_dtype(named or "auto") or torch.bfloat16
 
 
 def _resolve_dtype(dtype: torch.dtype | str) -> torch.dtype | None:

@@ -7,21 +7,28 @@ One mask rule: queries align to the END of the keys. With Tq queries on Tk keys,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vlm.records import InputError
 
 try:  # optional: requirements-gpu.txt
-    from flash_attn import flash_attn_func
+    from flash_attn import flash_attn_func, flash_attn_varlen_func
 except ImportError:
-    flash_attn_func = None
+    flash_attn_func = flash_attn_varlen_func = None
+try:  # PyTorch's own since 2.10; grouped heads since 2.12
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
 
-Backend = Literal["flash", "sdpa", "eager"]
-BACKENDS: tuple[Backend, ...] = ("flash", "sdpa", "eager")
+Backend = Literal["flash", "varlen", "sdpa", "math", "eager"]
+BACKENDS: tuple[Backend, ...] = ("flash", "varlen", "sdpa", "eager")  # what may be asked for
+FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 
 # A run of (count, length): `count` neighbouring segments of `length` tokens each.
 Segments = tuple[tuple[int, int], ...]
@@ -61,8 +68,10 @@ def attend(
         causal: apply the bottom-right rule.
         mask: bool, broadcastable to (B, 1, Tq, Tk), True where a query may look; replaces ``causal``.
             Or a layout of branches, with B = 1 and Tq = Tk.
-        backend: ``flash`` (the flash-attn package), ``sdpa`` (PyTorch's fused kernels) or ``eager`` (the
-            formula written out). A mask of one's own goes through sdpa where flash was asked for.
+        backend: ``flash`` (the flash-attn package), ``varlen`` (PyTorch's variable-length FlashAttention),
+            ``sdpa`` (whichever kernel PyTorch picks; called ``math`` where a probe found that it has none
+            but its plain formula) or ``eager`` (the formula written out). A mask of one's own goes through
+            sdpa where the first two were asked for, and so does decoding one token with varlen.
 
     Returns:
         (B, H, Tq, d).
@@ -71,56 +80,106 @@ def attend(
         return _attend_branches(q, k, v, mask, backend)
     if backend == "flash" and mask is None:
         return _flash(q, k, v, causal)
-    if mask is None and causal and q.shape[2] > 1 and q.shape[2] != k.shape[2]:
-        mask = causal_mask(q.shape[2], k.shape[2], q.device)
+    if backend == "varlen" and mask is None and q.shape[2] > 1:
+        return _rows_packed(q, k, v, causal)
     if backend == "eager":
         return _eager(q, k, v, causal, mask)
-    if q.shape[2] == 1 and mask is None:
-        return _one_query(q, k, v)
+    if mask is None and q.shape[2] < k.shape[2] and (causal or q.shape[2] == 1):
+        return _chunk_on_cache(q, k, v)
     k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
 
 
-def resolve_backend(wanted: Backend | str, device: torch.device, dtype: torch.dtype) -> Backend:
-    """The backend to use on a device: ``auto`` takes flash where a probe of it succeeds, else sdpa.
+def resolve_backend(
+    wanted: Backend | str, device: torch.device, dtype: torch.dtype, heads: tuple[int, ...] = (64, 128)
+) -> Backend:
+    """The backend to use on a device.
+
+    ``auto`` takes the first of flash, varlen and sdpa that runs there and gives the formula's numbers; of
+    sdpa that holds for its fused kernels, and without them its name is math.
+
+    Args:
+        heads: head sizes that the model will use, in the tower and in the decoder.
 
     Raises:
-        InputError: an unknown name, or flash was asked for and does not run here.
+        InputError: an unknown name, or a backend was asked for that does not run here.
     """
     if wanted not in (*BACKENDS, "auto"):
         raise InputError(f"attention {wanted!r} is not known: use auto, {', '.join(BACKENDS)}")
-    if wanted not in ("flash", "auto"):
+    for backend in ("flash", "varlen"):
+        if wanted not in (backend, "auto"):
+            continue
+        reason = _why_not(backend, device, dtype, heads)
+        if reason is None:
+            return backend
+        if wanted == backend:
+            raise InputError(f"attention {backend} does not run here ({reason}): use --attention auto")
+    if wanted == "eager":
         return wanted
-    reason = _why_no_flash(device, dtype)
-    if reason is None:
-        return "flash"
-    if wanted == "flash":
-        raise InputError(f"attention flash does not run here ({reason}): use --attention auto")
-    return "sdpa"
+    with sdpa_kernel(FUSED):
+        fused = all(probe("sdpa", device, dtype, size, own_masks=False) is None for size in heads)
+    return "sdpa" if fused else "math"
 
 
-def _why_no_flash(device: torch.device, dtype: torch.dtype) -> str | None:
+def _why_not(
+    backend: Backend, device: torch.device, dtype: torch.dtype, heads: tuple[int, ...]
+) -> str | None:
     if device.type != "cuda":
         return "it needs a CUDA GPU"
-    if flash_attn_func is None:
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "it needs a GPU of compute capability 8.0 or later"
+    if backend == "flash" and flash_attn_func is None:
         return "the flash-attn package is not installed"
+    if backend == "varlen" and varlen_attn is None:
+        return "this PyTorch has no torch.nn.attention.varlen"
+    return next((reason for size in heads if (reason := probe(backend, device, dtype, size))), None)
+
+
+def probe(
+    backend: Backend, device: torch.device, dtype: torch.dtype, head: int, own_masks: bool = True
+) -> str | None:
+    """Run small calls of every kind that the models make; None if they agree with the formula in float32.
+
+    ``own_masks`` False leaves out queries that are fewer than the keys, for which sdpa needs a mask.
+
+    The result rounds to ``dtype`` twice, the softmax weights and the output, each by half an eps of the
+    largest value; twice that is allowed for. The scores are float32 sums of at most 128 terms: 64 of its eps.
+    """
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, n, 8, head, generator=generator).to(device, dtype) for n in (4, 2, 2))
+    runs = ((2, 3), (1, 2))
+    x = [part[0].transpose(0, 1).contiguous() for part in (q, q.flip(2), q.flip(3))]  # (P, H, d) each
     try:
-        probe = torch.zeros(1, 1, 8, 64, device=device, dtype=dtype)
-        _flash(probe, probe, probe, causal=True)
+        pairs = [
+            (
+                attend(q[:, :, :queries], k, v, causal=True, backend=backend),
+                attend(q[:, :, :queries].float(), k.float(), v.float(), causal=True, backend="eager"),
+            )
+            for queries in ((1, 3, 8) if own_masks else (1, 8))
+        ]
+        exact = attend_segments(*(part.float() for part in x), runs, "eager")
+        pairs.append((attend_segments(*x, runs, backend), exact))
+        worst = max((got.float() - expected).abs().max().item() for got, expected in pairs)
     except Exception as error:  # whatever the kernel raises, it means the same: not on this GPU
-        return str(error).splitlines()[0]
-    return None
+        return (str(error) or type(error).__name__).splitlines()[0]
+    eps = 2 * torch.finfo(dtype).eps + 64 * torch.finfo(torch.float32).eps
+    bound = eps * max(v.abs().max().item(), x[2].abs().max().item())
+    return None if worst <= bound else f"it differs from the formula by {worst:.2g}, more than {bound:.2g}"
 
 
 def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend: Backend = "sdpa") -> Tensor:
     """Full attention inside each segment of a packed sequence, none across.
 
     Args:
-        q, k, v: (P, H, d), the segments laid end to end. Equal neighbours go through one call.
+        q, k, v: (P, H, d), the segments laid end to end. flash and varlen take them all in one call; the
+            others take equal neighbours in one call.
 
     Returns:
         (P, H, d).
     """
+    if backend in ("flash", "varlen"):
+        bounds, longest = segment_bounds(segments, q.device), max(length for _, length in segments)
+        return _packed(q, k, v, bounds, bounds, longest, longest, causal=False, backend=backend)
     outputs, start = [], 0
     for count, length in segments:
         stop = start + count * length
@@ -128,6 +187,43 @@ def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend
         outputs.append(attend(*run, causal=False, backend=backend).transpose(1, 2).flatten(0, 1))
         start = stop
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+@lru_cache(maxsize=64)
+def segment_bounds(segments: Segments, device: torch.device) -> Tensor:
+    """(N + 1,) int32: where each of the N segments starts, and where the last one ends."""
+    lengths = [0, *(length for count, length in segments for _ in range(count))]
+    return torch.tensor(lengths).cumsum(0).to(device, torch.int32)
+
+
+def _packed(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_bounds: Tensor,
+    k_bounds: Tensor,
+    longest_q: int,
+    longest_k: int,
+    *,
+    causal: bool,
+    backend: Backend,
+) -> Tensor:
+    """Segments of (P, H, d) queries on segments of (Pk, Hkv, d) keys; causal is bottom-right in each."""
+    bounds = (q_bounds, k_bounds, longest_q, longest_k)
+    if backend == "flash":
+        return flash_attn_varlen_func(q, k, v, *bounds, causal=causal)
+    grouped = q.shape[1] != k.shape[1]
+    return varlen_attn(q, k, v, *bounds, window_size=(-1, 0 if causal else -1), enable_gqa=grouped)
+
+
+def _rows_packed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """(B, H, Tq, d) through the variable-length call, each row of the batch a segment."""
+    batch, _, queries, _ = q.shape
+    keys = k.shape[2]
+    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B * T, H, d)
+    bounds = [segment_bounds(((batch, length),), q.device) for length in (queries, keys)]
+    out = _packed(q, k, v, *bounds, queries, keys, causal=causal, backend="varlen")
+    return out.unflatten(0, (batch, queries)).transpose(1, 2)
 
 
 def _attend_branches(q: Tensor, k: Tensor, v: Tensor, layout: Branches, backend: Backend) -> Tensor:
@@ -179,10 +275,23 @@ def _repeat_heads(x: Tensor, heads: int) -> Tensor:
     return x if groups == 1 else x.repeat_interleave(groups, dim=1)
 
 
-def _one_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Decoding: the heads that share a key head become rows of one call, so keys are read once."""
-    grouped = q.view(q.shape[0], k.shape[1], -1, q.shape[3])  # (B, Hkv, G, d)
-    return F.scaled_dot_product_attention(grouped, k, v).view_as(q)
+def _chunk_on_cache(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of a chunk, or of one token, on earlier keys.
+
+    The heads that share a key head become rows of one call, so keys are read once and never repeated. One
+    token sees everything and needs no mask.
+    """
+    groups = q.shape[1] // k.shape[1]
+    rows = q.reshape(q.shape[0], k.shape[1], groups * q.shape[2], q.shape[3])  # (B, Hkv, G * Tq, d)
+    bias = None if q.shape[2] == 1 else _causal_bias(groups, q.shape[2], k.shape[2], q.dtype, q.device)
+    return F.scaled_dot_product_attention(rows, k, v, attn_mask=bias).view_as(q)
+
+
+@lru_cache(maxsize=2)  # all layers of a chunk share it
+def _causal_bias(groups: int, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(G * Tq, Tk): 0 where a query may look, else -inf. Of a bool mask each layer would make this."""
+    bias = torch.zeros(queries, keys, dtype=dtype, device=device)
+    return bias.masked_fill_(~causal_mask(queries, keys, device), -torch.inf).repeat(groups, 1)
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:

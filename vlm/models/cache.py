@@ -7,12 +7,14 @@ from torch import Tensor
 
 from vlm.config import DecoderConfig
 
+GROWTH = 256  # tokens; the least by which a full cache grows
+
 
 class KVCache:
     """Keys and values of the tokens seen so far.
 
     ``length`` is the number of valid tokens. The decoder stores a chunk in every layer and then calls
-    `advance`; `crop` drops a tail. Storage starts at ``capacity`` tokens and doubles when it is full.
+    `advance`; `crop` drops a tail. Storage starts at ``capacity`` tokens and grows by an eighth or more.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class KVCache:
     def _reserve(self, length: int) -> None:
         if length <= self.capacity:
             return
-        grown = max(length, 2 * self.capacity)
+        grown = max(length, self.capacity + max(GROWTH, self.capacity // 8))
         store = self._store.new_empty(*self._store.shape[:4], grown, self._store.shape[5])
         store[..., : self.length, :] = self._store[..., : self.length, :]
         self._store = store

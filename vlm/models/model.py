@@ -23,9 +23,11 @@ class VisionLanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.backend = backend
+        self.quantization = "none"  # what the weights are kept in; set by whoever swaps them from outside
         self.tower = VisionTower(config.vision)
         self.connector = Connector(config.vision)
         self.decoder = Decoder(config.decoder)
+        self.parameter_count = sum(p.numel() for p in self.parameters())  # however they are kept later
 
     @property
     def device(self) -> torch.device:
@@ -37,8 +39,8 @@ class VisionLanguageModel(nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights."""
-        return sum(p.nbytes for p in self.parameters())
+        """Bytes of all weights and of what belongs to them, such as scales."""
+        return sum(tensor.nbytes for tensor in (*self.parameters(), *self.buffers()))
 
     def new_cache(self, capacity: int = 256) -> KVCache:
         return KVCache(self.config.decoder, capacity, device=self.device, dtype=self.dtype)

@@ -2,6 +2,7 @@
 
 One two-way table joins our parameter names and the official ones. Reading builds nothing twice: the
 model stands on the meta device and every tensor is assigned from the memory-mapped file, shard by shard.
+Quantised weights become so tensor by tensor, and a shard is let go before the next one is opened.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,10 +21,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vlm.records import InputError
+from vlm.weights.banks import Bank
+from vlm.weights.quantize import quantisable, quantised, swap
+from vlm.weights.stored import Shape, Stored
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 Table = dict[str, str]  # our parameter name → official name
-Shape = tuple[int, ...]
 PATCH_EMBED = "tower.patch_embed.weight"
 
 
@@ -49,28 +54,37 @@ def read_weights(
     *,
     device: torch.device | str,
     dtype: torch.dtype | None,
+    quantize: str = "none",
+    stored: Stored | None = None,
 ) -> None:
     """Assign every parameter of a meta-device ``model`` from the files in ``folder``.
 
     Args:
         layouts: namings to try; the one with the fewest missing keys is taken.
         dtype: convert to this; None keeps the dtype on disk.
+        quantize: none, nf4 or int8 for the decoder's matrices (`vlm.weights.quantize`), or ``stored``: as
+            the files have them.
+        stored: how the files hold the matrices; None: plainly.
 
     Raises:
         WeightsError: files, keys or shapes are missing, unknown or wrong; all of them are named.
     """
-    shards = list(_shards(folder))
-    stored = {key: shape for shard in shards for key, shape in _stored_shapes(shard).items()}
+    stored, files = stored or Stored({}), _Files(list(_shards(folder)))
+    shapes = stored.shapes(files.shapes(), files.get)
+    files.close()
     tables = [key_table(model, renames) for renames in layouts]
-    table = min(tables, key=lambda table: len(set(table.values()) - set(stored)))
-    _check_keys(set(stored), table, tied=not any(name.endswith("lm_head.weight") for name in table))
-    swapped = _experts_swapped(model, stored, table)
-    _check_shapes(model, stored, table, swapped)
-    ours = {official: name for name, official in table.items()}
+    table = min(tables, key=lambda table: len(set(table.values()) - set(shapes)))
+    _check_keys(set(shapes), table, tied=not any(name.endswith("lm_head.weight") for name in table))
+    swapped = _experts_swapped(model, shapes, table)
+    _check_shapes(model, shapes, table, swapped)
+    reader = _Reader(stored, files, swapped, torch.device(device), dtype, quantize)
+    names = {stored.key(official): (name, official) for name, official in table.items()}
     # Small models load before a bar could be read; tqdm itself stays quiet where stderr is no terminal.
-    quiet = True if len(shards) == 1 else None
-    for shard in tqdm(shards, desc="loading weights", unit="file", disable=quiet):
-        _assign_shard(model, shard, ours, swapped, device, dtype)
+    quiet = True if len(files.shards) == 1 else None
+    for keys in tqdm(files.shards.values(), desc="loading weights", unit="file", disable=quiet):
+        for key in (key for key in keys if key in names):
+            _assign(model, names[key][0], reader.read(*names[key]))
+        files.close()
     model.requires_grad_(False).eval()
 
 
@@ -82,6 +96,8 @@ def save_weights(
     Args:
         patch_shape: (C, temporal, patch, patch), the shape of one flattened patch.
     """
+    if any(isinstance(module, Bank) for module in model.modules()):
+        raise WeightsError("a model in 4 or 8 bits cannot be saved: open it with quantize none and save that")
     table = key_table(model, renames)
     tensors = {
         table[name]: _to_official(name, parameter.detach().cpu(), patch_shape)
@@ -158,19 +174,74 @@ def _some(items: list[str]) -> str:
     return f"{', '.join(items[:8])}{' …' if len(items) > 8 else ''} ({len(items)})"
 
 
-def _assign_shard(model: nn.Module, shard: Path, ours: Table, swapped: bool, device, dtype) -> None:
-    with safe_open(shard, framework="pt", device="cpu") as file:
-        for official in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-            if official in ours:
-                name = ours[official]
-                tensor = _from_official(name, file.get_tensor(official), swapped)
-                _assign(model, name, tensor.to(device=device, dtype=dtype))
+class _Files:
+    """The tensors of all shards by name. A file is opened when first asked and stays so until `close`."""
+
+    def __init__(self, shards: list[Path]):
+        self.shards = {shard: _stored_shapes(shard) for shard in shards}
+        self._where = {key: shard for shard, keys in self.shards.items() for key in keys}
+        self._open, self._stack = {}, ExitStack()
+
+    def shapes(self) -> dict[str, Shape]:
+        return {key: shape for keys in self.shards.values() for key, shape in keys.items()}
+
+    def get(self, key: str) -> Tensor:
+        if key not in self._where:
+            raise WeightsError(f"the weights do not fit this model; missing: {key}")
+        shard = self._where[key]
+        if shard not in self._open:
+            self._open[shard] = self._stack.enter_context(safe_open(shard, framework="pt", device="cpu"))
+        return self._open[shard].get_tensor(key)
+
+    def close(self) -> None:
+        """Let go of all files; a file stays mapped only for tensors that still lie in it."""
+        self._open.clear()
+        self._stack.close()
 
 
-def _assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+@dataclass(frozen=True)
+class _Reader:
+    """Gives one parameter after the other, in the form in which the model will keep it."""
+
+    stored: Stored
+    files: _Files
+    swapped: bool  # experts lie transposed in the files
+    device: torch.device
+    dtype: torch.dtype | None
+    quantize: str
+
+    def read(self, name: str, official: str) -> Tensor | Bank:
+        # Of a plain file the weights lie in its mapping. What is changed on the way must not keep that
+        # alive, and the memory of pages once read goes only with the mapping.
+        if self.quantize == "none" and not self.stored.settings:
+            tensor = self._dense(name, self.files.get(official))
+            return tensor.to(device=self.device, dtype=self.dtype)
+        try:
+            return self._changed(name, self.stored.read(official, self.files.get, self.device, self.dtype))
+        finally:
+            self.files.close()
+
+    def _changed(self, name: str, value: Tensor | Bank) -> Tensor | Bank:
+        wanted = self.quantize if quantisable(name) else "none"
+        if isinstance(value, Bank):
+            if wanted in ("stored", self.stored.mode):
+                return value
+            value = value.dense(0)
+        if wanted in ("none", "stored"):
+            return self._dense(name, value).to(device=self.device, dtype=self.dtype, copy=True)
+        return quantised(_from_official(name, value, self.swapped), wanted, self.device, self.dtype)
+
+    def _dense(self, name: str, tensor: Tensor) -> Tensor:
+        return _from_official(name, tensor, self.swapped).contiguous()
+
+
+def _assign(model: nn.Module, name: str, value: Tensor | Bank) -> None:
+    if isinstance(value, Bank):
+        swap(model, name, value)
+        return
     owner_name, _, leaf = name.rpartition(".")
     owner = model.get_submodule(owner_name)
-    owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=False))
+    owner.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
 
 
 def _from_official(name: str, tensor: Tensor, swapped: bool) -> Tensor:
@@ -178,7 +249,7 @@ def _from_official(name: str, tensor: Tensor, swapped: bool) -> Tensor:
     if name == PATCH_EMBED:
         return tensor.flatten(1)
     if _is_expert(name) and swapped:
-        return tensor.transpose(1, 2).contiguous()
+        return tensor.transpose(1, 2)
     return tensor
 
 
