@@ -189,29 +189,51 @@ def models(as_json: AsJson = False) -> None:
 def train(
     out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
     init: Annotated[
-        Path | None, typer.Option(help="checkpoint folder to start from; default: from nothing")
+        str | None,
+        typer.Option(help="model to start from: 'tiny', a folder or a hub id; default: from nothing"),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help=".jsonl file or folder of your own conversations; default: drawn scenes"),
+    ] = None,
+    lora: Annotated[int, typer.Option(help="rank of LoRA adapters; 0 trains the weights themselves")] = 0,
     steps: int = 3_000,
-    batch: Annotated[int, typer.Option(help="pictures a step and process")] = 32,
-    segments: Annotated[int, typer.Option(help="questions a picture")] = 8,
-    tower: Annotated[float, typer.Option(help="peak learning rate; 0 freezes the stage")] = 2e-3,
-    connector: float = 2e-3,
-    decoder: float = 2e-3,
+    batch: Annotated[int, typer.Option(help="pictures or conversations a step and process")] = 32,
+    segments: Annotated[int, typer.Option(help="questions a drawn picture")] = 8,
+    tower: Annotated[
+        float | None,
+        typer.Option(help="peak learning rate; 0 freezes the stage; default 2e-3, with --data 1e-4"),
+    ] = None,
+    connector: Annotated[float | None, typer.Option(help="the same")] = None,
+    decoder: Annotated[float | None, typer.Option(help="the same")] = None,
+    warmup: Annotated[int, typer.Option(help="steps over which the rates rise")] = 100,
+    decay: Annotated[float, typer.Option(help="share of the run over which the rates fall to zero")] = 0.5,
+    clip: Annotated[float, typer.Option(help="longest gradient")] = 1.0,
+    cells: Annotated[float, typer.Option(help="weight of the auxiliary losses of drawn scenes")] = 1.0,
     curriculum_start: Annotated[float, typer.Option(help="0 from one plain thing … 1 full difficulty")] = 0.0,
     save_every: int = 100,
     eval_every: int = 250,
     seed: int = 0,
-    device: str = "cpu",
-    compile_blocks: Annotated[bool, typer.Option("--compile/--no-compile")] = True,
+    device: Device = "auto",
+    compile_blocks: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="default: only for drawn scenes")
+    ] = None,
 ) -> None:
-    """Train on synthetic scenes; resumes where OUT left off. Several processes: torchrun … -m vlm train."""
+    """Train on drawn scenes or on your own data; resumes where OUT left off.
+
+    Several processes: torchrun --nproc-per-node N -m vlm train …
+    """
     from vlm.train.train import TrainOptions
     from vlm.train.train import train as run
 
+    usual = 1e-4 if data else 2e-3
+    rates = {"tower": tower, "connector": connector, "decoder": decoder}
     options = TrainOptions(
-        out=out, init=init, steps=steps, batch=batch, segments=segments, tower=tower, connector=connector,
-        decoder=decoder, curriculum_start=curriculum_start, save_every=save_every, eval_every=eval_every,
-        seed=seed, device=device, compile=compile_blocks,
+        out=out, init=init, data=data, lora=lora, steps=steps, batch=batch, segments=segments,
+        **{stage: usual if rate is None else rate for stage, rate in rates.items()},
+        warmup=warmup, decay=decay, clip=clip, muon=data is None, cells=cells,
+        curriculum_start=curriculum_start, save_every=save_every, eval_every=eval_every, seed=seed,
+        device=device, compile=data is None if compile_blocks is None else compile_blocks,
     )  # fmt: skip
     typer.echo(f"model written to {run(options)}")
 
@@ -224,13 +246,18 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on held-out scenes by kind of question, each beside the wrong-picture baseline."""
+    from vlm.bench.answers import measure
     from vlm.families.checkpoint import open_checkpoint
-    from vlm.train.card import full_scores, scores_table, write_card
+    from vlm.train import card as cards
 
-    scores = full_scores(open_checkpoint(model), questions)
+    checkpoint = open_checkpoint(model)
+    scores = cards.full_scores(checkpoint, questions)
     if card:
-        write_card(card, scores)
-    typer.echo(json.dumps(scores) if as_json else scores_table(scores))
+        cards.write_card(card, scores, measure(checkpoint.folder))
+    if as_json:
+        typer.echo(json.dumps(cards.as_json(scores)))
+    else:
+        typer.echo(f"{cards.promises_table(cards.judged(scores))}\n\n{cards.scores_table(scores)}")
 
 
 @app.command()

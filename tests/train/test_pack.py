@@ -33,22 +33,27 @@ def samples(stream, clips: bool):
 def test_every_answer_is_predicted_as_in_a_chat_of_its_own(stream, packer, tiny, model, clips):
     made = samples(stream, clips)
     other, talk = made[1], Turn("smalltalk", "Hello!", "Hello!")
-    shown = Earlier(Turn("colour", "What colour is it?", "red"), other.patches, other.cells)
+    shown = Earlier(Turn("colour", "What colour is it?", "red"), other.pictures[0])
     made = [replace(made[0], earlier=earlier) for earlier in ((), (shown,), (Earlier(talk), shown))]
+    made.append(replace(made[0], pictures=(*other.pictures, *made[0].pictures)))  # two in one message
     batch = packer.pack(made)
     with torch.inference_mode():
         features, taps = see(model, batch)
         packed, _ = answer_logits(model, batch, features, taps)
-    packed = iter(packed.split([answer.stop - answer.start for answer in batch.answers]))
-    for sample in made:
-        for segment in sample.segments:
+    packed = packed.split([answer.stop - answer.start for answer in batch.answers])
+    found = {
+        (answer.sample, answer.segment, answer.turn): p
+        for answer, p in zip(batch.answers, packed, strict=True)
+    }
+    for number, sample in enumerate(made):
+        for index, segment in enumerate(sample.segments):
             sequence, answers = as_chat(segment, sample, packer, tiny)
             with torch.inference_mode():
                 hidden = model(sequence, model.encode(sample.media))
-            for start, stop in answers:
+            for turn, (start, stop) in enumerate(answers):
                 expected = model.decoder.logits(hidden[start - 1 : stop - 1])
                 # float32 sums of a few hundred terms of size 10 in another order: 1e-6 × 10 × √300.
-                torch.testing.assert_close(next(packed), expected, atol=2e-3, rtol=0)
+                torch.testing.assert_close(found[number, index, turn], expected, atol=2e-3, rtol=0)
 
 
 def as_chat(segment, sample, packer, tiny):
@@ -56,7 +61,7 @@ def as_chat(segment, sample, packer, tiny):
     messages = [message for turn in sample.earlier for message in packer._messages(turn)]
     before = len(sample.earlier)
     for index, turn in enumerate(segment.turns):
-        parts = [{"type": sample.patches.kind}] if index == 0 else []
+        parts = [{"type": shown.patches.kind} for shown in sample.pictures] if index == 0 else []
         messages.append({"role": "user", "content": [*parts, {"type": "text", "text": turn.question}]})
         messages.append({"role": "assistant", "content": "", "ids": list(packer.encode(turn.answer))})
     sequence = build_sequence(
@@ -71,7 +76,7 @@ def test_targets_are_the_answers_and_nothing_else(stream, packer, tiny):
     turn = Turn("colour", "What colour is it?", "deep red")
     batch = packer.pack([replace(sample, segments=(Segment((turn,)),))])
     (answer,) = batch.answers
-    targets = batch.targets[0, answer.start : answer.stop].tolist()
+    targets = batch.targets[answer.start : answer.stop].tolist()
     assert tiny.tokenizer.decode(targets) == "deep red"
     assert targets[-1] in tiny.config.tokens.eos
     assert int((batch.targets != IGNORE).sum()) == len(targets)

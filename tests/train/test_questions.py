@@ -23,6 +23,7 @@ from vlm.train.questions import (
     corpus,
     dialogue,
     phrasings,
+    phrasings_frames,
     phrasings_unseen,
     phrasings_zh,
     smalltalk,
@@ -87,6 +88,10 @@ def test_features_are_true_and_not_given_away(kind, split):
             "small, medium or large",
             "large, medium or small",
             "plain, striped, dotted or outlined",
+            "striped, dotted, outlined or plain",
+            "a circle, a square, a star or what",
+            "a circle, a square or something else",
+            "sort of shape",
             "kind of shape",
             "what shape",
             "the shape of",
@@ -204,11 +209,11 @@ def test_boxes_and_points_lie_on_the_thing():
             answer = json.loads(question.answer)
             if kind == "box":  # an overlap may hide a part, but never shows more
                 found = np.array(answer["bbox_2d"])
-                assert (np.array([-1, -1, 1, 1]) * (found - ends) > -2).all()
+                assert (np.array([-1, -1, 1, 1]) * (found - ends) > -2 - 5).all()  # told in tens
                 assert np.abs(found - ends).max() < 90
             else:
                 x, y = answer["point_2d"]
-                assert abs(x - 1000 * thing.x) < 1 and abs(y - 1000 * thing.y) < 1
+                assert abs(x - 1000 * thing.x) <= 5 and abs(y - 1000 * thing.y) <= 5  # told in tens
 
 
 def test_descriptions_name_every_thing_and_the_background():
@@ -335,26 +340,23 @@ def test_unseen_wordings_are_never_used_in_training(train, unseen):
     assert not set(phrasings.PREFIXES) & set(phrasings.UNSEEN_PREFIXES)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "colour",
-        "shape",
-        "size",
-        "pattern",
-        "count",
-        "count_of",
-        "exists",
-        "where",
-        "background",
-        "read",
-        "describe",
-        "video_direction",
-        "video_which",
-    ],
-)
-def test_common_kinds_have_many_wordings(kind):
-    assert len(set(phrasings.TRAIN[kind])) >= 15 and len(set(phrasings_unseen.UNSEEN[kind])) >= 5
+@pytest.mark.parametrize("key", phrasings.TRAIN)
+def test_every_type_has_many_wordings(key):
+    assert len(set(phrasings.TRAIN[key])) >= 15
+    assert len(set(phrasings_unseen.UNSEEN[key])) >= (3 if key.startswith("follow_") else 5)
+
+
+def test_unseen_wordings_are_in_no_frame():
+    """Neither by a frame's words nor by coming out of one."""
+    made = {
+        plain(frame.format(clause))
+        for frame in phrasings_frames.FRAMES
+        for clauses in phrasings_frames.CLAUSES.values()
+        for clause in clauses
+    }
+    unseen = [wording for wordings in phrasings_unseen.UNSEEN.values() for wording in wordings]
+    assert not made & {plain(wording) for wording in unseen}
+    assert set(phrasings_frames.CLAUSES) <= set(phrasings.TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +374,7 @@ def test_common_kinds_have_many_wordings(kind):
 )
 def test_very_plain_questions_are_frequent(text):
     rng = Random(1)
-    texts = Counter(ask(random_scene(rng), rng).text for _ in range(20000))
+    texts = Counter(ask(random_scene(rng), rng).text for _ in range(30_000))
     assert texts[text] >= 3, texts[text]
 
 
@@ -401,9 +403,9 @@ def test_chinese_answers_are_true():
 
 
 def test_every_kind_can_be_asked_and_is_listed():
-    rng, kinds = Random(6), {"smalltalk"}
+    rng, kinds = Random(6), {"smalltalk", "beyond"}
     for _ in range(1500):
-        scene, clip = random_scene(rng, text=0.1), random_clip(rng)
+        scene, clip = random_scene(rng, text=0.1, count=(1, 5)), random_clip(rng)
         asked_now = (ask(scene, rng), ask_clip(clip, rng), ask_pair(scene, random_scene(rng), rng))
         kinds |= {question.kind for question in asked_now if question}
     assert kinds == set(KINDS) and set(IMAGE_KINDS) | set(VIDEO_KINDS) <= set(KINDS)

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 
 from vlm.families.checkpoint import TINY, open_checkpoint
-from vlm.train.card import END, START, scores_table, write_card
 from vlm.train.evaluate import Score, evaluate
 from vlm.train.stream import difficulty
 from vlm.train.train import HELD_OUT, TrainOptions, held_out, read_log, schedule, train
@@ -33,7 +32,7 @@ def options(out, **changes) -> TrainOptions:
 @pytest.fixture(autouse=True)
 def no_scores(monkeypatch):
     """The evaluation has tests of its own; here it would only take time."""
-    monkeypatch.setattr("vlm.train.train._quick_scores", lambda *_: {})
+    monkeypatch.setattr("vlm.train.sources.Scenes.scores", lambda *_: {})
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, monkeypatch):
@@ -86,7 +85,7 @@ def test_the_schedule_warms_up_holds_and_falls_to_zero():
 def test_two_processes_train_one_model(tmp_path):
     """torchrun with gloo, through the command line that the README shows."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "vlm", "train", "--out", tmp_path, "--init", TINY, "--steps", "2", "--batch", "2",
         "--segments", "2", "--no-compile", "--eval-every", "100",
     ]  # fmt: skip
@@ -113,7 +112,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
     from vlm.chat.session import ChatSession, Engine
     from vlm.chat.session import Turn as Asked
 
-    level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0)
+    level = replace(difficulty(1.0), dialogues=0.0, small_talk=0.0, zh=0.0)
     made = stream._pictures(Random(11), Random(11), level)
     scores = evaluate(tiny.model, [stream.packer.pack(made)])
     right = 0
@@ -122,7 +121,7 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
         for segment in sample.segments:
             (turn,) = segment.turns
             session = ChatSession(engine)
-            session.turns.append(Asked(turn.question, (sample.patches,)))
+            session.turns.append(Asked(turn.question, (sample.pictures[0].patches,)))
             *_, trace = session.retry(Sampling(80))
             right += trace.answer == turn.answer
     total = sum(score.right for score in scores.values())
@@ -133,13 +132,3 @@ def test_scores_agree_with_greedy_generation(stream, tiny):
 def test_the_interval_is_wilsons():
     low, high = Score(asked=100, right=90).interval()
     assert (low, high) == pytest.approx((0.8256, 0.9448), abs=1e-4)  # tables of the score interval
-
-
-def test_the_card_is_rewritten_between_its_markers(tmp_path):
-    card = tmp_path / "README.md"
-    card.write_text(f"above\n{START}\nold figures\n{END}\nbelow\n")
-    row = {"kind": "colour", "asked": 50, "accuracy": 0.9, "low": 0.79, "high": 0.96, "baseline": 0.1}
-    write_card(card, {"Pictures": [row]})
-    text = card.read_text()
-    assert text.startswith("above") and text.endswith("below\n") and "old figures" not in text
-    assert scores_table({"Pictures": [row]}) in text and "| colour | 50 | 0.90 | 0.79–0.96 | 0.10 |" in text

@@ -6,6 +6,7 @@ One mask rule: queries align to the END of the keys. With Tq queries on Tk keys,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -38,13 +39,26 @@ def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> 
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
+@dataclass(frozen=True)
+class Branches:
+    """A layout for many questions about one picture: prefixes laid end to end, then branches behind them.
+
+    The one row of tokens holds ``prefixes`` (B, P) first and (N, L) branches after it. A branch sees of its
+    own prefix and of itself what ``mask`` allows; a prefix is causal and sees no branch.
+    """
+
+    prefixes: tuple[int, int]  # (B, P)
+    owner: Tensor  # (N,) int64: the prefix of each branch
+    mask: Tensor  # (N, 1, L, P + L) bool, True where a branch may look
+
+
 def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     *,
     causal: bool,
-    mask: Tensor | None = None,
+    mask: Tensor | Branches | None = None,
     backend: Backend = "sdpa",
 ) -> Tensor:
     """Scaled dot-product attention with grouped key/value heads.
@@ -53,6 +67,7 @@ def attend(
         q: (B, H, Tq, d). k, v: (B, Hkv, Tk, d) with H a multiple of Hkv.
         causal: apply the bottom-right rule.
         mask: bool, broadcastable to (B, 1, Tq, Tk), True where a query may look; replaces ``causal``.
+            Or a layout of branches, with B = 1 and Tq = Tk.
         backend: ``flash`` (the flash-attn package), ``varlen`` (PyTorch's variable-length FlashAttention),
             ``sdpa`` (whichever kernel PyTorch picks; called ``math`` where a probe found that it has none
             but its plain formula) or ``eager`` (the formula written out). A mask of one's own goes through
@@ -61,6 +76,8 @@ def attend(
     Returns:
         (B, H, Tq, d).
     """
+    if isinstance(mask, Branches):
+        return _attend_branches(q, k, v, mask, backend)
     if backend == "flash" and mask is None:
         return _flash(q, k, v, causal)
     if backend == "varlen" and mask is None and q.shape[2] > 1:
@@ -207,6 +224,43 @@ def _rows_packed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     bounds = [segment_bounds(((batch, length),), q.device) for length in (queries, keys)]
     out = _packed(q, k, v, *bounds, queries, keys, causal=causal, backend="varlen")
     return out.unflatten(0, (batch, queries)).transpose(1, 2)
+
+
+def _attend_branches(q: Tensor, k: Tensor, v: Tensor, layout: Branches, backend: Backend) -> Tensor:
+    """Two calls instead of one square one: most pairs of a packed row may not see each other."""
+    count, length = layout.prefixes
+    cut = count * length
+    q0, k0, v0 = (_fold(x[0, :, :cut], count, length) for x in (q, k, v))  # (B, H, P, d)
+    trunk = attend(q0, k0, v0, causal=True, backend=backend)
+    if len(layout.owner) == 0:
+        return _unfold(trunk)[None]
+    branches = layout.mask.shape[0], layout.mask.shape[2]
+    q1, k1, v1 = (_fold(x[0, :, cut:], *branches) for x in (q, k, v))  # (N, H, L, d)
+    k1, v1 = (torch.cat((x0[layout.owner], x1), dim=2) for x0, x1 in ((k0, k1), (v0, v1)))
+    leaves = _biased(q1, k1, v1, layout.mask)
+    return torch.cat((_unfold(trunk), _unfold(leaves)), dim=1)[None]
+
+
+@torch.compiler.disable
+def _biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """The formula with the mask added, all in the tensors' own dtype (softmax itself sums in float32).
+
+    Outside of compiled blocks: on a CPU PyTorch's own softmax is several times as fast as the fused loop.
+    """
+    k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
+    bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min / 2)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (N, H, L, P + L)
+    return scores.add_(bias).softmax(-1) @ v
+
+
+def _fold(x: Tensor, count: int, length: int) -> Tensor:
+    """(H, N * L, d) → (N, H, L, d)."""
+    return x.unflatten(1, (count, length)).transpose(0, 1)
+
+
+def _unfold(x: Tensor) -> Tensor:
+    """(N, H, L, d) → (H, N * L, d)."""
+    return x.transpose(0, 1).flatten(1, 2)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vlm.config import DecoderConfig
-from vlm.models.attention import Backend, attend
+from vlm.models.attention import Backend, Branches, attend
 from vlm.models.cache import KVCache
 from vlm.models.experts import SparseMLP
 from vlm.models.layers import RMSNorm, SwiGLU
@@ -40,7 +40,7 @@ class DecoderAttention(nn.Module):
         rope: tuple[Tensor, Tensor],
         layer: int,
         cache: KVCache | None,
-        mask: Tensor | None,
+        mask: Tensor | Branches | None,
         backend: Backend,
     ) -> Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
@@ -88,7 +88,7 @@ class Decoder(nn.Module):
         positions: Tensor,
         *,
         cache: KVCache | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | Branches | None = None,
         deepstack: DeepStack | None = None,
         backend: Backend = "sdpa",
     ) -> Tensor:
@@ -98,7 +98,7 @@ class Decoder(nn.Module):
             x: (B, T, D) embeddings, vision features already in place.
             positions: (3, B, T) M-RoPE ids (t, h, w) of the chunk.
             cache: keys and values of earlier tokens; the chunk is appended to it.
-            mask: bool (B, 1, T, Tk), True where a token may look; None: causal.
+            mask: bool (B, 1, T, Tk), True where a token may look, or a layout of branches; None: causal.
             deepstack: taps of the vision tokens in this chunk.
 
         Returns:

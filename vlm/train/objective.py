@@ -26,15 +26,17 @@ class CellHeads(nn.Module):
             name: F.cross_entropy(head(features).float(), cells[name] % (head.out_features))
             for name, head in self.classes.items()
         }
-        owned = cells["shape"] >= 0
-        centre = torch.stack((cells["x"], cells["y"]), dim=-1)[owned]
-        missed = (self.centre(features[owned]).float() - centre).abs()
-        losses["centre"] = missed.sum() / max(1, missed.numel())  # 0 where every cell is background
+        owned = (cells["shape"] >= 0)[:, None]
+        centre = torch.stack((cells["x"], cells["y"]), dim=-1)
+        missed = (self.centre(features).float() - centre).abs() * owned
+        losses["centre"] = missed.sum() / (2 * owned.sum()).clamp(min=1)  # 0 where every cell is background
         return losses
 
 
 def see(model: VisionLanguageModel, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Vision features and taps, each (V, D), of all pictures of a batch."""
+    if not batch.grids:
+        return torch.empty(0, model.decoder.config.hidden_size, dtype=model.dtype, device=model.device), ()
     return model.connector(*model.tower(batch.pixels, batch.grids, model.backend))
 
 
@@ -42,21 +44,36 @@ def answer_logits(
     model: VisionLanguageModel, batch: Batch, features: Tensor, taps: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, vocabulary) and targets (N,) at every answer token of a batch."""
-    embeds = model.decoder.embed_tokens(batch.ids)  # (B, T, D)
-    flat = embeds.flatten(0, 1).index_copy(0, batch.vision_rows, features.to(embeds.dtype))
+    embeds = model.decoder.embed_tokens(batch.ids)  # (T, D)
+    embeds = embeds.index_copy(0, batch.vision_rows, features.to(embeds.dtype))
     hidden = model.decoder(
-        flat.view_as(embeds),
-        batch.positions,
-        mask=batch.mask,
+        embeds[None],
+        batch.positions[:, None],
+        mask=batch.layout,
         deepstack=DeepStack(batch.vision_rows, taps),
         backend=model.backend,
     )
     asked = batch.targets != IGNORE
-    return model.decoder.logits(hidden[asked]), batch.targets[asked]
+    answers = hidden[0, asked]
+    # Padded to few different sizes, see `pack`.
+    padded = F.pad(answers, (0, 0, 0, -len(answers) % 256))
+    return model.decoder.logits(padded)[: len(answers)], batch.targets[asked]
 
 
-def losses(model: VisionLanguageModel, heads: CellHeads, batch: Batch) -> dict[str, Tensor]:
-    """Named losses of one batch: ``answers`` and one a cell head."""
+def losses(model: VisionLanguageModel, heads: CellHeads | None, batch: Batch) -> dict[str, Tensor]:
+    """Named losses of one batch: ``answers`` and, where there are heads, one a cell head."""
     features, taps = see(model, batch)
     logits, targets = answer_logits(model, batch, features, taps)
-    return {"answers": F.cross_entropy(logits.float(), targets), **heads(features, batch.cells)}
+    each = F.cross_entropy(logits.float(), targets, reduction="none")
+    weights = _weights(batch, each)
+    answers = (each * weights).sum() / weights.sum()
+    return {"answers": answers, **(heads(features, batch.cells) if heads else {})}
+
+
+def _weights(batch: Batch, like: Tensor) -> Tensor:
+    """A token weighs 1 / √(length of its answer): captions must not drown one-word answers.
+
+    As InternVL 2.5 does (arXiv 2412.05271, "square averaging").
+    """
+    lengths = torch.tensor([answer.stop - answer.start for answer in batch.answers], device=like.device)
+    return lengths.rsqrt().repeat_interleave(lengths)

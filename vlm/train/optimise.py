@@ -13,10 +13,17 @@ class MasterOptimiser:
     Args:
         modules: name → module; a name's learning rate is its entry in ``rates`` times the schedule.
         rates: stage name → peak learning rate, on AdamW's scale for both optimisers.
+        muon: False steps everything by AdamW, as is usual for fine-tuning.
     """
 
-    def __init__(self, modules: dict[str, nn.Module], rates: dict[str, float], weight_decay: float = 0.05):
-        if not hasattr(torch.optim, "Muon"):
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        rates: dict[str, float],
+        weight_decay: float = 0.05,
+        muon: bool = True,
+    ):
+        if muon and not hasattr(torch.optim, "Muon"):
             raise RuntimeError("training needs torch 2.9 or newer (torch.optim.Muon)")
         self.pairs: list[tuple[nn.Parameter, Tensor]] = []
         matrices, others = [], []
@@ -27,7 +34,7 @@ class MasterOptimiser:
                 master = parameter.detach().float().clone()
                 self.pairs.append((parameter, master))
                 rate = rates[stage] * (0.25 if "patch_embed" in name else 1.0)
-                kind = matrices if _is_hidden_matrix(name, parameter) else others
+                kind = matrices if muon and _is_hidden_matrix(name, parameter) else others
                 kind.append({"params": [master], "lr": rate, "peak": rate})
         self.optimisers = [torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)]
         if matrices:

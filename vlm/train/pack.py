@@ -1,13 +1,13 @@
 """Samples → one batch of tensors, many questions to a picture, none of which sees another.
 
-A row is a prefix (the picture) and segments (questions or dialogues) behind it. A segment sees the prefix
-and itself, and its positions restart where the prefix ends, so each is exactly what a chat would be.
+A prefix holds the picture, and its questions (or dialogues) stand behind it in branches. A question sees the
+prefix and itself, and its positions restart where the prefix ends, so each is exactly what a chat would be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,11 +17,13 @@ from torch import Tensor
 from vlm.config import ModelConfig
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
+from vlm.models.attention import Branches
 from vlm.models.grid import Grid
-from vlm.records import Patches
+from vlm.records import Patches, Sequence
+from vlm.train.layout import BRANCH, PREFIX, Prefix, Run, branch_layout, fill, lay, place, round_up
 
 IGNORE = -100
-Prefix = tuple[tuple[int, ...], Tensor, Tensor]  # ids, positions (3, T'), columns of the vision tokens
+Cells = dict[str, np.ndarray]  # see `stream.cell_truth`
 
 
 @dataclass(frozen=True)
@@ -42,55 +44,65 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture or clip, cut, and the truth of its merged cells."""
+
+    patches: Patches
+    cells: Cells = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Earlier:
-    """A turn that came before: maybe about another picture, maybe mere talk (``patches`` None)."""
+    """A turn that came before: maybe about another picture, maybe mere talk."""
 
     turn: Turn
-    patches: Patches | None = None
-    cells: dict[str, np.ndarray] = field(default_factory=dict)
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture or clip, cut, with the segments asked about it and the truth of its merged cells.
+    """What is shown in one message, with the segments asked about it.
 
     ``earlier`` turns stand before it, so that a model learns to answer about the latest picture.
     """
 
-    patches: Patches
+    pictures: tuple[Picture, ...]
     segments: tuple[Segment, ...]
-    cells: dict[str, np.ndarray] = field(default_factory=dict)
     earlier: tuple[Earlier, ...] = ()
 
     @property
-    def media(self) -> list[Patches]:
-        """All pictures of the row, in the order of the prompt."""
-        return [*(turn.patches for turn in self.earlier if turn.patches), self.patches]
+    def all_pictures(self) -> list[Picture]:
+        """All pictures before the segments, in the order of the prompt."""
+        return [*(turn.picture for turn in self.earlier if turn.picture), *self.pictures]
 
     @property
-    def all_cells(self) -> list[dict[str, np.ndarray]]:
-        return [*(turn.cells for turn in self.earlier if turn.patches), self.cells]
+    def media(self) -> list[Patches]:
+        return [picture.patches for picture in self.all_pictures]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Answer:
-    """Where one answer lies in a batch: ``row`` and target columns ``start`` … ``stop``."""
+    """Where one answer's targets lie in a batch (``start`` … ``stop``), and whose it is."""
 
     kind: str
-    row: int
     start: int
     stop: int
+    sample: int
+    segment: int
+    turn: int
 
 
 @dataclass
 class Batch:
+    """T tokens: the prefixes of all samples end to end, then the branches of all samples."""
+
     pixels: Tensor  # (P, patch_dim)
     grids: tuple[Grid, ...]
-    ids: Tensor  # (B, T)
-    targets: Tensor  # (B, T): the next token where it is an answer's, else IGNORE
-    positions: Tensor  # (3, B, T)
-    mask: Tensor  # (B, 1, T, T) bool
-    vision_rows: Tensor  # (V,) into the flattened B * T tokens
+    ids: Tensor  # (T,)
+    targets: Tensor  # (T,): the next token where it is an answer's, else IGNORE
+    positions: Tensor  # (3, T)
+    layout: Branches
+    vision_rows: Tensor  # (V,) into the T tokens
     answers: list[Answer]
     cells: dict[str, Tensor]
 
@@ -101,11 +113,12 @@ class Batch:
             if isinstance(value, Tensor)
         }
         cells = {name: value.to(device) for name, value in self.cells.items()}
-        return Batch(**{**vars(self), **moved, "cells": cells})
+        layout = replace(self.layout, owner=self.layout.owner.to(device), mask=self.layout.mask.to(device))
+        return Batch(**{**vars(self), **moved, "cells": cells, "layout": layout})
 
 
 class Packer:
-    """Packs samples that share one grid; holds the tokenizer and what it has tokenised already."""
+    """Packs samples; holds the tokenizer and what it has tokenised already."""
 
     def __init__(self, tokenizer: Tokenizer, config: ModelConfig):
         self.tokenizer, self.config = tokenizer, config
@@ -116,61 +129,106 @@ class Packer:
         self._next = self.encode("\n<|im_start|>user\n")
 
     def pack(self, samples: Items[Sample]) -> Batch:
-        rows = [self._row(sample) for sample in samples]
-        width = max(len(row.ids) for row in rows)
-        batch = Batch(
-            pixels=torch.cat([patches.pixels for sample in samples for patches in sample.media]),
-            grids=tuple(patches.grid_thw for sample in samples for patches in sample.media),
-            ids=_pad([row.ids for row in rows], width, 0),
-            targets=_pad([row.targets for row in rows], width, IGNORE),
-            positions=torch.stack([_pad_positions(row.positions, width) for row in rows], dim=1),
-            mask=_mask(rows, width),
-            vision_rows=torch.cat([row.vision + i * width for i, row in enumerate(rows)]),
-            answers=[Answer(kind, i, a, b) for i, row in enumerate(rows) for kind, a, b in row.answers],
+        prefixes = [self._prefix(sample) for sample in samples]
+        runs = [
+            self._run(segment, prefix, (number, index))
+            for number, (sample, prefix) in enumerate(zip(samples, prefixes, strict=True))
+            for index, segment in enumerate(sample.segments)
+        ]
+        width = round_up(max(len(prefix[0]) for prefix in prefixes), PREFIX)
+        # At least two units, so that several short questions share a branch.
+        length = round_up(max((len(run.ids) for run in runs), default=1), BRANCH, least=2)
+        branches = fill(runs, length)
+        starts = [len(prefixes) * width + number * length for number in range(len(branches))]
+        pictures = [picture for sample in samples for picture in sample.all_pictures]
+        return Batch(
+            pixels=torch.cat([picture.patches.pixels for picture in pictures]),
+            grids=tuple(picture.patches.grid_thw for picture in pictures),
+            ids=lay(prefixes, branches, width, length, 0, lambda run: run.ids, lambda prefix: prefix[0]),
+            targets=lay(prefixes, branches, width, length, IGNORE, lambda run: run.targets, lambda _: ()),
+            positions=place(prefixes, branches, width, length),
+            layout=branch_layout(prefixes, branches, width, length),
+            vision_rows=torch.cat([prefix[2] + i * width for i, prefix in enumerate(prefixes)]),
+            answers=_answers(branches, starts),
             cells={
-                name: torch.from_numpy(
-                    np.concatenate([cells[name] for s in samples for cells in s.all_cells])
-                )
-                for name in samples[0].cells
+                name: torch.from_numpy(np.concatenate([picture.cells[name] for picture in pictures]))
+                for name in pictures[0].cells
             },
         )
-        return batch
 
-    def _row(self, sample: Sample) -> _Row:
-        prefix, positions, vision = self._prefix(sample)
-        row = _Row(list(prefix), [IGNORE] * len(prefix), [positions], [0] * len(prefix), vision)
-        after = int(positions.max()) + 1
-        for number, segment in enumerate(sample.segments, start=1):
-            self._append(row, segment, number, after)
-        return row
+    def pack_conversations(self, messages: Items[Items[dict]], media: Items[Items[Patches]]) -> Batch:
+        """Whole conversations, none of which sees another; every answer in them is a target.
 
-    def _append(self, row: _Row, segment: Segment, number: int, after: int) -> None:
-        start = len(row.ids)
-        first = len(self._start) if segment.blind else after
+        Args:
+            messages: content-parts messages of each conversation.
+            media: of each conversation, parallel to its image and video parts.
+        """
+        rows = [self._conversation(*row) for row in zip(messages, media, strict=True)]
+        width = round_up(max(len(row.sequence) for row in rows), PREFIX)
+        shown = [patches for patches_of_row in media for patches in patches_of_row]
+        prefixes = [(row.sequence.ids.tolist(), row.sequence.positions, row.vision) for row in rows]
+        targets = [row.targets + [IGNORE] * (width - len(row.targets)) for row in rows]
+        return Batch(
+            pixels=torch.cat([p.pixels for p in shown]) if shown else torch.empty(0),
+            grids=tuple(patches.grid_thw for patches in shown),
+            ids=lay(prefixes, [], width, 0, 0, None, lambda prefix: prefix[0]),
+            targets=torch.tensor(targets).flatten(),
+            positions=place(prefixes, [], width, 0),
+            layout=branch_layout(prefixes, [], width, 0),
+            vision_rows=torch.cat([row.vision + i * width for i, row in enumerate(rows)]),
+            answers=[
+                Answer("answers", i * width + start, i * width + stop, i, 0, turn)
+                for i, row in enumerate(rows)
+                for turn, (start, stop) in enumerate(row.answers)
+            ],
+            cells={},
+        )
+
+    def _conversation(self, messages: Items[dict], media: Items[Patches]) -> _Conversation:
+        written = [
+            {**message, "ids": self.encode(message["content"])} if message["role"] == "assistant" else message
+            for message in messages
+        ]
+        sequence = build_sequence(written, media, self.tokenizer, self.config.tokens, generation_prompt=False)
+        answers = [(s.start - 1, s.stop) for s in sequence.spans if s.kind == "answer"]  # and <|im_end|>
+        targets, ids = [IGNORE] * len(sequence), sequence.ids.tolist()
+        for start, stop in answers:
+            targets[start:stop] = ids[start + 1 : stop + 1]
+        spans = [torch.arange(s.start, s.stop) for s in sequence.spans if s.media is not None]
+        vision = torch.cat(spans) if spans else torch.empty(0, dtype=torch.long)
+        return _Conversation(sequence, targets, answers, vision)
+
+    def length(self, segment: Segment) -> int:
+        """Tokens of a segment: its questions and answers and what stands around them."""
+        around = len(self._ask) + len(self._end)
+        texts = sum(len(self.encode(turn.question)) + len(self.encode(turn.answer)) for turn in segment.turns)
+        return texts + len(segment.turns) * around + (len(segment.turns) - 1) * len(self._next)
+
+    def _run(self, segment: Segment, prefix: Prefix, where: tuple[int, int]) -> Run:
+        after = len(self._start) if segment.blind else int(prefix[1].max()) + 1
+        run = Run(where, after, segment.blind)
         for index, turn in enumerate(segment.turns):
             asked = (*(self._next if index else ()), *self.encode(turn.question), *self._ask)
             answer = (*self.encode(turn.answer), *self._end)
-            row.ids += asked + answer
-            row.targets += [IGNORE] * (len(asked) - 1) + list(answer) + [IGNORE]
-            row.answers.append((turn.kind, len(row.ids) - len(answer) - 1, len(row.ids) - 1))
-        count = len(row.ids) - start
-        row.positions.append((torch.arange(count) + first).expand(3, -1))
-        row.segments += [-number if segment.blind else number] * count
+            run.ids += asked + answer
+            run.targets += [IGNORE] * (len(asked) - 1) + list(answer) + [IGNORE]
+            run.answers.append((turn.kind, len(run.ids) - len(answer) - 1, len(run.ids) - 1))
+        return run
 
     def _prefix(self, sample: Sample) -> Prefix:
         """What comes before the first question."""
         looks = tuple((patches.kind, patches.cells_thw, patches.timestamps) for patches in sample.media)
         if sample.earlier:
-            return self._lay_out(looks, sample.earlier)
+            return self._lay_out(looks, sample.earlier, len(sample.pictures))
         return self._lay_out_alone(looks)
 
     @lru_cache(maxsize=512)  # noqa: B019 (one packer a run)
     def _lay_out_alone(self, looks: tuple) -> Prefix:
-        return self._lay_out(looks, ())
+        return self._lay_out(looks, (), len(looks))
 
-    def _lay_out(self, looks: tuple, earlier: Items[Earlier]) -> Prefix:
+    def _lay_out(self, looks: tuple, earlier: Items[Earlier], shown: int) -> Prefix:
         messages = [message for turn in earlier for message in self._messages(turn)]
-        messages.append({"role": "user", "content": [{"type": looks[-1][0]}]})
+        messages.append({"role": "user", "content": [{"type": look[0]} for look in looks[-shown:]]})
         media = [self._blank(*look) for look in looks]
         sequence = build_sequence(
             messages, media, self.tokenizer, self.config.tokens, generation_prompt=False
@@ -181,7 +239,7 @@ class Packer:
         return tuple(sequence.ids[:last].tolist()), sequence.positions[:, :last], vision
 
     def _messages(self, earlier: Earlier) -> list[dict]:
-        asked = user_message(earlier.turn.question, [earlier.patches] if earlier.patches else [])
+        asked = user_message(earlier.turn.question, [earlier.picture.patches] if earlier.picture else [])
         return [asked, {"role": "assistant", "content": "", "ids": self.encode(earlier.turn.answer)}]
 
     def _blank(self, kind: str, cells: Grid, times: tuple[float, ...]) -> Patches:
@@ -196,31 +254,20 @@ class Packer:
 
 
 @dataclass
-class _Row:
-    ids: list[int]
+class _Conversation:
+    """A whole conversation as tokens, and where its answers' targets and its vision tokens are."""
+
+    sequence: Sequence
     targets: list[int]
-    positions: list[Tensor]
-    segments: list[int]  # 0 the prefix, n the n-th segment, -n one that does not see the picture
+    answers: list[tuple[int, int]]
     vision: Tensor
-    answers: list[tuple[str, int, int]] = field(default_factory=list)
 
 
-def _pad(rows: list[list[int]], width: int, value: int) -> Tensor:
-    return torch.tensor([row + [value] * (width - len(row)) for row in rows])
-
-
-def _pad_positions(parts: list[Tensor], width: int) -> Tensor:
-    whole = torch.cat(parts, dim=1)
-    return torch.nn.functional.pad(whole, (0, width - whole.shape[1]))
-
-
-def _mask(rows: list[_Row], width: int) -> Tensor:
-    """(B, 1, T, T): causal, inside the own segment or the prefix; blind segments see only its opening."""
-    segments = torch.full((len(rows), width), 10**6)
-    for index, row in enumerate(rows):
-        segments[index, : len(row.segments)] = torch.tensor(row.segments)
-    query, key = segments[:, :, None], segments[:, None, :]
-    opening = torch.zeros(len(rows), 1, width, dtype=torch.bool)
-    opening[:, :, :3] = True  # <|im_start|> user \n
-    allowed = (query == key) | ((key == 0) & ((query > 0) | opening))
-    return (allowed & torch.ones(width, width, dtype=torch.bool).tril())[:, None]
+def _answers(branches: list[list[Run]], starts: list[int]) -> list[Answer]:
+    found = []
+    for branch, start in zip(branches, starts, strict=True):
+        for run in branch:
+            for turn, (kind, first, stop) in enumerate(run.answers):
+                found.append(Answer(kind, start + first, start + stop, *run.where, turn))
+            start += len(run.ids)
+    return found

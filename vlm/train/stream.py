@@ -15,7 +15,7 @@ from vlm.config import PixelConfig
 from vlm.inputs.patches import to_patches
 from vlm.records import Frames, Patches
 from vlm.train import questions, scenes
-from vlm.train.pack import Batch, Earlier, Packer, Sample, Segment, Turn
+from vlm.train.pack import Batch, Earlier, Packer, Picture, Sample, Segment, Turn
 
 # (rows, columns) of merged cells, for clips (frames, rows, columns), and how often: what the embedded
 # model's limits let through without resizing.
@@ -40,21 +40,26 @@ CLIP_SHAPES = {
     (8, 4, 4): 4,
 }
 CELL_PIXELS = 32
+LONGEST = 96  # tokens of a segment
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What a batch is drawn from at some point of the run."""
+    """What a batch is drawn from at some point of the run. Shares of batches, pictures or segments."""
 
-    scene: dict
-    clips: float = 0.0  # share of batches that are clips
-    dialogues: float = 0.0  # share of segments
-    zh: float = 0.0
+    scene: dict  # for `scenes.random_scene`
+    clips: float = 0.0  # of batches
+    pairs: float = 0.0  # of batches: two pictures in one message
+    earlier: float = 0.0  # of batches: with turns about another picture (or mere talk) before
+    empty: float = 0.0  # of pictures: with nothing on them
+    reading: float = 0.0  # of pictures: with one text, and few things beside it
+    dialogues: float = 0.0  # of segments
+    small_talk: float = 0.03  # of segments
+    zh: float = 0.0  # of segments
     kinds: tuple[str, ...] = questions.IMAGE_KINDS
     clip_kinds: tuple[str, ...] = questions.VIDEO_KINDS
+    clip_things: tuple[int, int] = (1, 3)
     split: str = "train"
-    small_talk: float = 0.03
-    earlier: float = 0.0  # share of rows with turns about another picture (or mere talk) before
 
 
 PLAIN_KINDS = ("colour", "shape", "count", "count_of", "exists", "size", "where", "describe", "background")
@@ -62,16 +67,19 @@ CLIP_KINDS = ("video_direction", "video_which", "colour", "shape")
 
 
 def difficulty(progress: float) -> Difficulty:
-    """The curriculum: one plain thing, then up to three, then patterns and rotation, then clips."""
-    if progress < 0.06:
+    """The curriculum: one plain thing, up to three, patterns and clips, and from the middle on everything."""
+    if progress < 0.05:
         return Difficulty(dict(scenes.LEVELS[0]), kinds=PLAIN_KINDS, small_talk=0.01)
-    if progress < 0.25:
+    if progress < 0.2:
         return Difficulty(dict(scenes.LEVELS[1]), kinds=PLAIN_KINDS)
-    if progress < 0.45:
-        return Difficulty({"count": (0, 3)}, 0.15, 0.1, kinds=PLAIN_KINDS, clip_kinds=CLIP_KINDS)
-    kinds = (*PLAIN_KINDS, "pattern", "relation", "largest", "leftmost")
-    earlier = 0.25 if progress > 0.6 else 0.0
-    return Difficulty({"count": (0, 3)}, 0.2, 0.15, kinds=kinds, clip_kinds=CLIP_KINDS, earlier=earlier)
+    if progress < 0.35:
+        return Difficulty(
+            dict(scenes.LEVELS[2]), clips=0.15, dialogues=0.1, kinds=PLAIN_KINDS, clip_kinds=CLIP_KINDS
+        )
+    return Difficulty(
+        {"count": (1, 4 if progress < 0.5 else 6)},
+        clips=0.4, pairs=0.05, earlier=0.08, empty=0.04, reading=0.04, dialogues=0.12, zh=0.06,
+    )  # fmt: skip
 
 
 class Stream:
@@ -84,34 +92,84 @@ class Stream:
     def make(self, number: int, level: Difficulty, group: int = 1) -> Batch:
         """Batch ``number``. A ``group`` of neighbouring batches shares its kind and size, so that the
         processes of one step take equally long."""
+        samples = self.samples(number, level, group)
+        return self.packer.pack([self._shortened(sample) for sample in samples])
+
+    def _shortened(self, sample: Sample) -> Sample:
+        """Without the few longest segments, which would make every branch of the batch as long."""
+        kept = tuple(s for s in sample.segments if self.packer.length(s) <= LONGEST)
+        return replace(sample, segments=kept)
+
+    def samples(self, number: int, level: Difficulty, group: int = 1) -> list[Sample]:
+        """What batch ``number`` is packed from."""
         rng, shape = Random(f"{self.seed}/{number}"), Random(f"{self.seed}/{number // group}/shape")
-        samples = self._clips if shape.random() < level.clips else self._pictures
-        return self.packer.pack(samples(rng, shape, level))
+        draw = shape.random()
+        if draw < level.clips:
+            made = self._clips(rng, shape, level)
+        elif draw < level.clips + level.pairs:
+            made = self._pairs(rng, shape, level)
+        else:
+            made = self._pictures(rng, shape, level)
+        return _with_earlier(rng, level, made) if shape.random() < level.earlier else made
+
+    def scene(self, rng: Random, level: Difficulty) -> scenes.Scene:
+        """One scene of a size that the model keeps."""
+        return self._scene(rng, level, _size(*_pick(rng, PICTURE_GRIDS)))
 
     def _pictures(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
-        rows, columns = _pick(shape, PICTURE_GRIDS)
-        size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS}
-        return self._with_earlier(rng, level, [self._picture(rng, level, size) for _ in range(self.batch)])
+        size = _size(*_pick(shape, PICTURE_GRIDS))
+        return [self._picture(rng, level, size) for _ in range(self.batch)]
 
     def _picture(self, rng: Random, level: Difficulty, size: dict) -> Sample:
-        scene = scenes.random_scene(rng, **size, **level.scene)
+        scene = self._scene(rng, level, size)
+        ask = _asker(lambda: questions.ask(scene, rng, level.kinds, level.split, level.zh))
+        return Sample((self.drawn(scene),), self._segments(rng, level, scene, ask, self.segments))
+
+    def _scene(self, rng: Random, level: Difficulty, size: dict) -> scenes.Scene:
+        """Mostly things; in some pictures one of few things is a text."""
+        draw = rng.random()
+        if draw < level.empty:
+            return scenes.random_scene(rng, **size, **{**level.scene, "count": (0, 0)})
+        if draw < level.empty + level.reading:
+            scene = scenes.random_scene(rng, **size, **{**level.scene, "count": (0, 2)})
+            return scenes.with_text(scene, rng)
+        return scenes.random_scene(rng, **size, **level.scene)
+
+    def drawn(self, scene: scenes.Scene) -> Picture:
+        """A scene as the model gets it."""
         image, owner = scenes.draw(scene)
         patches = to_patches(_frames("image", image[None]), self.pixels)
-        cells = cell_truth(owner[None], [scene.things], patches)
-        ask = _asker(lambda: questions.ask(scene, rng, level.kinds, level.split, level.zh))
-        return Sample(patches, self._segments(rng, level, scene, ask, self.segments), cells)
+        return Picture(patches, cell_truth(owner[None], [scene.things], patches))
+
+    def _pairs(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
+        """Two pictures in one message, half of them of single things, which can be compared."""
+        size = _size(*_pick(shape, PICTURE_GRIDS))
+        # An even number, so that a wrong pair keeps first and second.
+        return [self._pair(rng, level, size) for _ in range(max(2, self.batch // 4 * 2))]
+
+    def _pair(self, rng: Random, level: Difficulty, size: dict) -> Sample:
+        counts = (1, 1) if rng.random() < 0.5 else level.scene["count"]
+        first, second = (
+            scenes.random_scene(rng, **size, **{**level.scene, "count": counts}) for _ in range(2)
+        )
+        if counts == (1, 1) and rng.random() < 0.5:
+            second = scenes.alike(first, second, rng)
+        ask = _asker(lambda: questions.ask_pair(first, second, rng, split=level.split))
+        level = replace(level, dialogues=0.0)
+        pictures = (self.drawn(first), self.drawn(second))
+        return Sample(pictures, self._segments(rng, level, (first, second), ask, self.segments))
 
     def _clips(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
         frames, rows, columns = _pick(shape, CLIP_SHAPES)
         fps = rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
-        size = {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS, "frames": (frames, frames)}
+        size = {**_size(rows, columns), "frames": (frames, frames)}
         # A clip has several times the tokens of a picture: fewer fit into the same time.
-        count = max(1, self.batch // 3)
-        return self._with_earlier(rng, level, [self._clip(rng, level, size, fps) for _ in range(count)])
+        count = max(1, self.batch // 2)
+        return [self._clip(rng, level, size, fps) for _ in range(count)]
 
     def _clip(self, rng: Random, level: Difficulty, size: dict, fps: float) -> Sample:
         options = {name: value for name, value in level.scene.items() if name != "count"}
-        clip = scenes.random_clip(rng, **size, count=(1, 3), **options)
+        clip = scenes.random_clip(rng, **size, count=level.clip_things, **options)
         images, owners = scenes.draw_clip(clip)
         times = tuple(index / fps for index in range(len(images)))
         patches = to_patches(_frames("video", images, times), self.pixels)
@@ -119,21 +177,14 @@ class Stream:
         things = [_things(clip, frame) for frame in range(0, len(images), step)]
         cells = cell_truth(owners[::step], things, patches)
         ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
-        return Sample(patches, self._segments(rng, level, clip, ask, self.segments), cells)
-
-    def _with_earlier(self, rng: Random, level: Difficulty, samples: list[Sample]) -> list[Sample]:
-        """Put a turn about a neighbour's picture, or mere talk, before some of the rows."""
-        return [
-            replace(sample, earlier=_earlier(rng, level, other)) if rng.random() < level.earlier else sample
-            for sample, other in zip(samples, samples[1:] + samples[:1], strict=True)
-        ]
+        return Sample((Picture(patches, cells),), self._segments(rng, level, clip, ask, self.segments))
 
     def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:
         made = []
         for _ in range(count):
             draw = rng.random()
             if draw < level.small_talk:
-                question = questions.smalltalk(rng, split=level.split)
+                question = questions.smalltalk(rng, split=level.split, zh=level.zh)
                 made.append(Segment((_turn(question),), blind=rng.random() < 0.5))
             elif draw < level.small_talk + level.dialogues:
                 made += _dialogue(truth, rng, level)
@@ -142,11 +193,25 @@ class Stream:
         return tuple(made)
 
 
+def _size(rows: int, columns: int) -> dict:
+    return {"width": columns * CELL_PIXELS, "height": rows * CELL_PIXELS}
+
+
+def _with_earlier(rng: Random, level: Difficulty, samples: list[Sample]) -> list[Sample]:
+    """Put a turn about a neighbour's picture, or mere talk, before the samples; fewer, as they are longer."""
+    kept = samples[: max(1, 2 * len(samples) // 3)]
+    others = samples[1:] + samples[:1]
+    return [
+        replace(sample, earlier=_earlier(rng, level, other))
+        for sample, other in zip(kept, others, strict=False)
+    ]
+
+
 def _earlier(rng: Random, level: Difficulty, other: Sample) -> tuple[Earlier, ...]:
-    if rng.random() < 0.3:
+    if rng.random() < 0.2 or len(other.pictures) > 1:
         return (Earlier(_turn(questions.smalltalk(rng, split=level.split))),)
     turns = [turn for segment in other.segments if not segment.blind for turn in segment.turns[:1]]
-    return (Earlier(rng.choice(turns), other.patches, other.cells),) if turns else ()
+    return (Earlier(rng.choice(turns), other.pictures[0]),) if turns else ()
 
 
 def cell_truth(owners: np.ndarray, things: list, patches: Patches) -> dict[str, np.ndarray]:
@@ -208,7 +273,13 @@ def _pick(rng: Random, weights: dict):
 
 
 def _turn(question: questions.Question) -> Turn:
-    return Turn(question.kind, question.text, question.answer)
+    return Turn(_kind(question), question.text, question.answer)
+
+
+def _kind(question: questions.Question) -> str:
+    """The kind, with large numbers apart: what is promised holds up to four."""
+    large = question.kind == "count" and question.answer in ("five", "six", "五", "六")
+    return "count_5_6" if large else question.kind
 
 
 def _dialogue(truth, rng: Random, level: Difficulty) -> list[Segment]:

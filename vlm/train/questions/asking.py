@@ -18,7 +18,7 @@ from vlm.train.scenes.world import Clip, Scene
 IMAGE_KINDS = tuple(picture_facts.WEIGHTS)
 VIDEO_KINDS = tuple(clip_facts.WEIGHTS)
 PAIR_KINDS = tuple(pair_facts.FACTS)
-KINDS = (*IMAGE_KINDS, *clip_facts.FACTS, *PAIR_KINDS, "smalltalk")
+KINDS = (*IMAGE_KINDS, *clip_facts.FACTS, *PAIR_KINDS, "smalltalk", "beyond")
 
 
 def _first_fact(kinds, weights, rng: Random, make: Callable[[str], Fact | None]) -> Fact | None:

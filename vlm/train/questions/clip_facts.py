@@ -6,6 +6,7 @@ from random import Random
 
 from vlm.train.questions.picture_facts import FACTS as PICTURE_FACTS
 from vlm.train.questions.wording import Fact, name_of, number, refer
+from vlm.train.scenes.drawing import things_at
 from vlm.train.scenes.world import Clip
 
 
@@ -69,6 +70,19 @@ def _count(clip: Clip, rng: Random, index: int | None = None) -> Fact:
     return Fact("video_count", number(len(doing(clip, "moves"))))
 
 
+def _present(clip: Clip, frame: int) -> Fact:
+    key = "video_end" if frame else "video_start"
+    return Fact(key, number(len(things_at(clip, frame))))
+
+
+def _start(clip: Clip, rng: Random, index: int | None = None) -> Fact:
+    return _present(clip, 0)
+
+
+def _end(clip: Clip, rng: Random, index: int | None = None) -> Fact:
+    return _present(clip, clip.frames - 1)
+
+
 def story(clip: Clip) -> str:
     """What every thing does, in one sentence: movers first, then what comes and goes, then the still."""
     order = [i for kind in ("moves", "appears", "disappears", "still") for i in doing(clip, kind)]
@@ -87,19 +101,23 @@ FACTS = {
     "video_moves": _moves,
     "video_first": _first,
     "video_count": _count,
+    "video_start": _start,
+    "video_end": _end,
     "video_describe": _describe,
     "appears": _only("appears", "appears"),
     "disappears": _only("disappears", "disappears"),
 }
 WEIGHTS = {
-    "video_direction": 26,
-    "video_which": 12,
-    "video_moves": 8,
+    "video_direction": 14,
+    "video_which": 16,
+    "video_moves": 12,
     "video_first": 8,
-    "video_count": 6,
+    "video_count": 4,
+    "video_start": 4,
+    "video_end": 4,
     "video_describe": 10,
-    "appears": 10,
-    "disappears": 10,
+    "appears": 16,
+    "disappears": 16,
     "colour": 6,
     "shape": 6,
     "size": 2,

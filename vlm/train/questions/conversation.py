@@ -86,38 +86,18 @@ _TALK = {  # for each language: wordings for training, unseen wordings, the answ
 }
 _STRANGERS = {
     "train": (
-        "dog",
-        "cat",
-        "car",
-        "person",
-        "tree",
-        "house",
-        "phone",
-        "bird",
-        "horse",
-        "boat",
-        "chair",
-        "table",
-        "flower",
-        "book",
-        "train",
-        "child",
-        "cup",
-        "shoe",
-        "bike",
-        "fish",
+        "dog", "cat", "car", "person", "tree", "house", "phone", "bird", "horse", "boat", "chair", "table",
+        "flower", "book", "train", "child", "cup", "shoe", "bike", "fish", "man", "woman", "baby", "face",
+        "hand", "mountain", "cloud", "road", "bottle", "lamp", "door", "window", "clock", "camera",
+        "laptop", "knife", "pizza", "cake", "sheep", "lion", "tiger", "snake", "spider", "rabbit", "mouse",
+        "duck", "chicken", "truck", "bus", "ship", "sofa", "bed", "guitar", "ball", "key", "umbrella",
+        "bag", "shirt", "coat",
     ),
     "unseen": (
-        "plane",
-        "banana",
-        "computer",
-        "cow",
-        "bridge",
-        "river",
-        "hat",
-        "spoon",
+        "plane", "banana", "computer", "cow", "bridge", "river", "hat", "spoon", "elephant", "piano",
+        "castle", "bear",
     ),
-}
+}  # fmt: skip
 _STRANGE = {
     "train": (
         "Is there a {}?",
@@ -237,7 +217,7 @@ def smalltalk(rng: Random, split: str = "train", zh: float = 0.0) -> Question:
     if lang == "en" and rng.random() < 0.45:
         strange = rng.choice(_STRANGE[split]).format(rng.choice(_STRANGERS[split]))
         text = strange if rng.random() < 0.7 else rng.choice(_BEYOND[split])
-        return Question("smalltalk", text, ONLY)
+        return Question("beyond", text, ONLY)
     train, unseen, answer = rng.choice(_TALK[lang])
     text = rng.choice(train if split == "train" else unseen)
     if rng.random() < 0.2:

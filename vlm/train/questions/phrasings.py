@@ -1,9 +1,11 @@
-"""English wordings of the questions: for training, and a separate set that training never uses.
+"""English wordings of the questions, for training; about clips and pairs see the neighbouring file.
 
 In each list of TRAIN the plainest wordings come first; `PLAIN` of them are drawn more often. The slots:
 {ref} a phrase that picks one thing ("the red circle"), {a} one kind of thing ("a star"), {things} the
 same in the plural, {most} a superlative, {other} a second {ref}, {side} a place word.
 """
+
+from vlm.train.questions.phrasings_more import MORE
 
 PLAIN = 3
 PREFIXES = (
@@ -26,6 +28,8 @@ TRAIN = {
         "{ref} has which colour?", "The colour of {ref}?", "I see {ref}. What colour is it?",
         "Can you name the colour of {ref}?", "In what colour is {ref} drawn?",
         "What colour is {ref} in the picture?", "What is the main colour of {ref}?",
+        "{ref} is what colour?", "{ref} is which colour?", "Colour of {ref}?", "What shade is {ref}?",
+        "How is {ref} coloured?", "{ref} has what colour?",
     ),
     "shape": (
         "What shape is {ref}?", "What is the shape of {ref}?", "Which shape is {ref}?",
@@ -35,6 +39,10 @@ TRAIN = {
         "{ref} has which shape?", "The shape of {ref}?", "I see {ref}. What shape is it?",
         "Can you name the shape of {ref}?", "What kind of shape is {ref}?",
         "What shape is {ref} in the picture?",
+        "What form is {ref}?", "What sort of shape is {ref}?", "{ref} is what shape?",
+        "{ref} is which shape?", "What does {ref} look like, which shape?",
+        "Is {ref} a circle, a square, a star or what?", "Shape of {ref}?", "{ref} has what form?",
+        "What figure is {ref}?", "Recognise {ref}: what shape is it?",
     ),
     "size": (
         "How big is {ref}?", "What size is {ref}?", "What is the size of {ref}?", "How large is {ref}?",
@@ -50,6 +58,10 @@ TRAIN = {
         "Tell me the pattern of {ref}.", "What's the pattern of {ref}?", "The pattern of {ref}?",
         "{ref}: what pattern does it have?", "Say which pattern {ref} has.", "Give the pattern of {ref}.",
         "What kind of pattern does {ref} show?",
+        "{ref} has what pattern?", "Pattern of {ref}?",
+        "What is on {ref}: stripes, dots, an outline or nothing?",
+        "Is {ref} striped, dotted, outlined or plain?", "What does the surface of {ref} look like?",
+        "{ref} is filled how?",
     ),
     "count": (
         "How many {nouns} are there?", "How many {nouns} do you see?",
@@ -60,6 +72,10 @@ TRAIN = {
         "Say how many {nouns} you see.", "How many {nouns} does the picture show?", "Number of {nouns}?",
         "Please count the {nouns}.", "How many {nouns} are there in total?",
         "How many {nouns} are there altogether?",
+        "How many {nouns} have you counted?", "The number of {nouns} is what?",
+        "There are how many {nouns}?", "How many {nouns} in all?", "What is the count of {nouns}?",
+        "You see how many {nouns}?", "How many separate {nouns} are there?", "Give the number of {nouns}.",
+        "Total {nouns}?",
     ),
     "count_of": (
         "How many {things} are there?", "How many {things} do you see?",
@@ -69,6 +85,8 @@ TRAIN = {
         "Tell me the number of {things}.", "Say how many {things} you see.",
         "How many {things} does the picture show?", "Number of {things}?", "Please count the {things}.",
         "How many of them are {things}?",
+        "There are how many {things}?", "What is the count of {things}?", "You see how many {things}?",
+        "Give the number of {things}.", "The number of {things} is what?", "How many {things} in all?",
     ),
     "exists": (
         "Is there {a}?", "Is there {a} in the picture?", "Do you see {a}?", "Can you see {a}?",
@@ -104,23 +122,53 @@ TRAIN = {
         "{options}: where is {ref} seen from {other}?", "Would you say {ref} is {pair} {other}?",
         "Which is true, is {ref} {pair} {other}?",
     ),
+    "nearest": (
+        "Which {noun} is nearest to {ref}?", "Which {noun} is closest to {ref}?", "What is nearest to {ref}?",
+        "What is closest to {ref}?", "Name the {noun} nearest to {ref}.", "What is next to {ref}?",
+        "Which {noun} is next to {ref}?", "Tell me which {noun} is closest to {ref}.",
+        "Name the nearest {noun} to {ref}.", "Which {noun} lies nearest to {ref}?",
+        "What lies closest to {ref}?", "Find the {noun} nearest to {ref}. What is it?",
+        "Which of the {nouns} is nearest to {ref}?", "Say which {noun} is nearest to {ref}.",
+        "The {noun} closest to {ref}?",
+    ),
+    "between": (
+        "Which {noun} is between {ref} and {other}?", "What is between {ref} and {other}?",
+        "Name the {noun} between {ref} and {other}.", "What do you see between {ref} and {other}?",
+        "Which {noun} lies between {ref} and {other}?", "What lies between {ref} and {other}?",
+        "Tell me what is between {ref} and {other}.", "Which {noun} stands between {ref} and {other}?",
+        "Find the {noun} between {ref} and {other}.", "Say what is between {ref} and {other}.",
+        "Between {ref} and {other}: which {noun}?", "The {noun} between {ref} and {other}?",
+        "Which {noun} do you see between {ref} and {other}?", "What is there between {ref} and {other}?",
+        "Which {noun} is placed between {ref} and {other}?",
+    ),
     "most_colour": (
         "What colour is the {most} {noun}?", "What is the colour of the {most} {noun}?",
         "Which colour does the {most} {noun} have?", "Name the colour of the {most} {noun}.",
         "Tell me the colour of the {most} {noun}.", "The {most} {noun}: what colour is it?",
         "The {most} {noun} has which colour?", "Say the colour of the {most} {noun}.",
+        "The {most} {noun} is what colour?", "Colour of the {most} {noun}?",
+        "Find the {most} {noun}. What colour is it?", "Give the colour of the {most} {noun}.",
+        "What's the colour of the {most} {noun}?", "What colour has the {most} {noun}?",
+        "Look for the {most} {noun}. Which colour is it?",
     ),
     "most_shape": (
         "What shape is the {most} object?", "What is the shape of the {most} thing?",
         "Which shape does the {most} object have?", "Name the shape of the {most} thing.",
         "Tell me the shape of the {most} object.", "The {most} object: what shape is it?",
         "The {most} thing has which shape?", "Say the shape of the {most} thing.",
+        "The {most} object is what shape?", "Shape of the {most} object?",
+        "Find the {most} thing. What shape is it?", "Give the shape of the {most} object.",
+        "What's the shape of the {most} thing?", "What kind of shape is the {most} thing?",
+        "Look for the {most} object. Which shape is it?",
     ),
     "most_name": (
         "Which {noun} is the {most}?", "What is the {most} {noun}?", "Name the {most} {noun}.",
         "Which one is the {most}?", "Which of the {nouns} is the {most}?",
         "Tell me which {noun} is the {most}.", "What is the {most} {noun} in the picture?",
         "Find the {most} {noun}. What is it?",
+        "The {most} {noun}?", "The {most} {noun} is which one?", "Give the name of the {most} {noun}.",
+        "Show me the {most} {noun}. What is it?", "What's the {most} {noun}?",
+        "Which is the {most} of the {nouns}?", "Say which {noun} is the {most}.",
     ),
     "background": (
         "What colour is the background?", "What is the colour of the background?",
@@ -130,6 +178,10 @@ TRAIN = {
         "What's the colour of the background?", "Describe the background.",
         "Which colour does the background have?", "Say the colour of the background.",
         "What colour does the background have?", "What is the background of the picture?",
+        "What is the picture's background?", "Background?", "What colour lies behind the {nouns}?",
+        "What is behind the {nouns}?", "The background is what colour?",
+        "On which background are the {nouns}?", "What colour is the ground?",
+        "The {nouns} stand on what colour?",
     ),
     "read": (
         "What does {ref} say?", "Read {ref}.", "What is written there?", "What is written in the picture?",
@@ -159,139 +211,12 @@ TRAIN = {
         "What is shown in the picture?", "Tell me about the picture.", "What can you see in the picture?",
         "Say what is in the picture.", "What does the image show?", "Please describe everything you see.",
         "Give a description of the picture.",
+        "Write a caption for the picture.", "List the objects in the picture.", "Give me a caption.",
+        "Summarise the picture.", "Name everything in the picture.",
+        "Write one sentence about the picture.", "How would you describe the picture?",
+        "Which objects do you see and where?", "Report what the picture shows.", "What's in the picture?",
+        "What's this?", "What is this?", "Talk about the picture.", "What is going on in the picture?",
+        "What objects are there?", "Tell me everything about this picture.", "What am I looking at?",
     ),
-    "video_direction": (
-        "Which way does {ref} move?", "In which direction does {ref} move?", "Where does {ref} move to?",
-        "Which direction does {ref} go?", "Which way does {ref} go?", "Which way is {ref} moving?",
-        "What direction does {ref} move in?", "Tell me the direction in which {ref} moves.",
-        "Name the direction of {ref}.", "Where is {ref} going?", "Does {ref} move left, right, up or down?",
-        "{ref}: which way does it move?", "Say which way {ref} moves.", "Which way did {ref} go?",
-        "In what direction does {ref} travel?",
-    ),
-    "video_which": (
-        "Which {noun} moves?", "What moves?", "Which {noun} is moving?", "What is moving?",
-        "What moves in the video?", "Which {noun} moves in the video?", "Name the {noun} that moves.",
-        "Tell me which {noun} moves.", "Which {noun} changes its place?",
-        "Find the moving {noun}. What is it?", "Which one moves?", "Say which {noun} moves.",
-        "What is the moving {noun}?", "Which {noun} does not stay still?", "Who moves?",
-    ),
-    "video_moves": (
-        "Does {ref} move?", "Is {ref} moving?", "Does {ref} move in the video?",
-        "Does {ref} change its place?", "Tell me if {ref} moves.", "Is {ref} in motion?",
-        "Do you see {ref} move?", "Is it true that {ref} moves?", "Say yes or no: does {ref} move?",
-        "Does {ref} go anywhere?", "Did {ref} move?", "Can you see {ref} moving?",
-        "Is {ref} going anywhere?", "{ref}: does it move?", "Would you say {ref} moves?",
-    ),
-    "appears": (
-        "Which {noun} appears?", "What appears?", "What appears in the video?",
-        "Which {noun} appears in the video?", "What comes into view?", "Which {noun} shows up?",
-        "What shows up?", "Name the {noun} that appears.", "Tell me what appears.",
-        "Which {noun} is there only later?", "Say what appears.", "What new {noun} comes?",
-        "Which {noun} is new?", "Which one appears?", "Which {noun} was not there at the start?",
-    ),
-    "disappears": (
-        "Which {noun} disappears?", "What disappears?", "What disappears in the video?",
-        "Which {noun} disappears in the video?", "Which {noun} goes away?", "Which {noun} vanishes?",
-        "What vanishes?", "Name the {noun} that disappears.", "Tell me what disappears.",
-        "Say what disappears.", "Which {noun} is gone at the end?", "What is gone at the end?",
-        "Which one disappears?", "Which {noun} is missing at the end?",
-        "Which {noun} was there only at the start?",
-    ),
-    "video_first": (
-        "What happens first?", "What happens first in the video?", "Which change comes first?",
-        "What is the first thing to happen?", "Tell me what happens first.", "What comes first?",
-        "What is the first change?", "Say what happens first.", "Name the first change.",
-        "What changes first?", "Which change do you see first?", "What do you see happen first?",
-        "What happens at first?", "What is the first event?", "What is the earliest change?",
-    ),
-    "video_count": (
-        "How many {nouns} move?", "How many {nouns} are moving?", "How many {nouns} move in the video?",
-        "Count the moving {nouns}.", "How many moving {nouns} are there?",
-        "How many {nouns} change their place?", "Tell me how many {nouns} move.",
-        "Say how many {nouns} move.", "What is the number of moving {nouns}?",
-        "How many {nouns} do not stay still?", "Count the {nouns} that move.",
-        "How many {nouns} do you see moving?", "Number of moving {nouns}?", "How many of the {nouns} move?",
-        "How many {nouns} are in motion?",
-    ),
-    "video_describe": (
-        "Describe the video.", "What happens in the video?", "What happens?", "Describe what happens.",
-        "What do you see in the video?", "Tell me what happens.", "Describe this video.",
-        "Describe the clip.", "What does the video show?", "Tell me about the video.",
-        "Say what happens in the video.", "What is going on?", "What goes on in the video?",
-        "Caption the video.", "Give a description of the video.",
-    ),
-    "compare_count": (
-        "Which picture has more {nouns}?", "Which of the two pictures has more {nouns}?",
-        "Where are more {nouns}, in the first or the second picture?",
-        "Does the first or the second picture have more {nouns}?",
-        "Compare the pictures: which has more {nouns}?", "In which picture are there more {nouns}?",
-        "Which image shows more {nouns}?", "Which one has more {nouns}, the first or the second?",
-    ),
-    "compare_colour": (
-        "Are the two {nouns} the same colour?", "Do both pictures show the same colour of {noun}?",
-        "Is the {noun} in the first picture the same colour as the one in the second?",
-        "Do the {nouns} in the two pictures have the same colour?", "Same colour in both pictures?",
-        "Is the colour of the {noun} the same in both pictures?",
-        "Are the {nouns} in both pictures of one colour?",
-        "Compare the pictures: do the {nouns} have the same colour?",
-    ),
-    "compare_shape": (
-        "Are the two things the same shape?", "Do both pictures show the same shape?",
-        "Is the thing in the first picture the same shape as the one in the second?",
-        "Do the objects in the two pictures have the same shape?", "Same shape in both pictures?",
-        "Is the shape of the object the same in both pictures?", "Do both objects have the same shape?",
-        "Compare the pictures: do the objects have the same shape?",
-    ),
-    "compare_exists": (
-        "Which picture has {a}?", "In which picture is there {a}?", "Which of the two pictures shows {a}?",
-        "Is there {a} in the first or the second picture?",
-        "Where is there {a}, in the first or the second picture?", "Which picture shows {a}?",
-        "Which image has {a}?", "In which image do you see {a}?",
-    ),
-    "compare_colour_in": (
-        "What colour is {ref} in the {nth} picture?", "In the {nth} picture, what colour is {ref}?",
-        "Which colour is {ref} in the {nth} picture?", "Tell me the colour of {ref} in the {nth} picture.",
-        "Look at the {nth} picture: what colour is {ref}?", "Name the colour of {ref} in the {nth} picture.",
-    ),
-    "compare_count_in": (
-        "How many {nouns} are in the {nth} picture?", "How many {nouns} are there in the {nth} picture?",
-        "In the {nth} picture, how many {nouns} are there?", "Count the {nouns} in the {nth} picture.",
-        "How many {nouns} does the {nth} picture show?",
-        "Look at the {nth} picture: how many {nouns} are there?",
-    ),
-    "follow_colour": (
-        "And its colour?", "What colour is it?", "And what colour is it?", "Which colour is it?",
-        "What is its colour?", "What about its colour?", "Its colour?", "And the colour?",
-    ),
-    "follow_shape": (
-        "And its shape?", "What shape is it?", "And what shape is it?", "Which shape is it?",
-        "What is its shape?", "What about its shape?", "Its shape?", "And the shape?",
-    ),
-    "follow_size": (
-        "How big is it?", "And its size?", "And how big is it?", "What size is it?", "What is its size?",
-        "Is it small, medium or large?", "What about its size?", "And the size?",
-    ),
-    "follow_pattern": (
-        "What pattern does it have?", "And its pattern?", "What is its pattern?", "And the pattern?",
-        "Which pattern does it have?", "What about its pattern?", "Its pattern?",
-    ),
-    "follow_where": (
-        "Where is it?", "And where is it?", "Where is it in the picture?", "And its position?",
-        "Where can I find it?", "What is its position?", "Where does it lie?",
-    ),
-    "follow_box": (
-        "Where exactly is it?", "Give its bounding box.", "And its bounding box?",
-        "What is its bounding box?", "Draw a box around it.", "Give the box of it.",
-    ),
-    "follow_direction": (
-        "Which way does it move?", "And which way does it move?", "In which direction does it go?",
-        "Which way?", "And its direction?", "Where does it go?",
-    ),
-    "follow_exists": (
-        "And {a}?", "What about {a}?", "How about {a}?", "Is there {a} too?", "And is there {a}?",
-    ),
-    "follow_count_of": (
-        "And {things}?", "And how many {things}?", "What about {things}?", "How about {things}?",
-        "How many {things}, then?",
-    ),
+    **MORE,
 }

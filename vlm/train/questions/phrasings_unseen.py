@@ -48,6 +48,17 @@ UNSEEN = {
         "Is {ref} found {pair} {other}?", "Looking from {other}, is {ref} {options}?",
         "Do we see {ref} {pair} {other}?",
     ),
+    "nearest": (
+        "Could you say which {noun} is nearest to {ref}?", "Which {noun} has the shortest way to {ref}?",
+        "Do you know what is closest to {ref}?", "Which is the closest {noun} to {ref}?",
+        "What would you find nearest to {ref}?",
+    ),
+    "between": (
+        "Could you say what is between {ref} and {other}?",
+        "Do you know which {noun} is between {ref} and {other}?",
+        "Which {noun} separates {ref} and {other}?", "Going from {ref} to {other}, which {noun} is between?",
+        "In between {ref} and {other}, what is there?",
+    ),
     "most_colour": (
         "Could you say the colour of the {most} {noun}?", "Of which colour is the {most} {noun}?",
         "What colour do you see on the {most} {noun}?", "Do you know the colour of the {most} {noun}?",
@@ -113,6 +124,16 @@ UNSEEN = {
         "Could you count the moving {nouns} for me?", "What number of {nouns} move?",
         "Do you know how many {nouns} move?", "How many {nouns} travel?",
         "How many {nouns} are on the move?",
+    ),
+    "video_start": (
+        "Could you count the {nouns} at the start for me?", "With how many {nouns} does it begin?",
+        "Do you know how many {nouns} there were at first?", "What number of {nouns} is there at the start?",
+        "How many {nouns} did we begin with?",
+    ),
+    "video_end": (
+        "Could you count the {nouns} at the end for me?", "With how many {nouns} does it finish?",
+        "Do you know how many {nouns} there were at the end?", "What number of {nouns} is there at the end?",
+        "How many {nouns} remain?",
     ),
     "video_describe": (
         "Could you describe the video for me?", "Put the video into words.",

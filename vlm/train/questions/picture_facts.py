@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from random import Random
 
+from vlm.train.questions import relation_facts
+from vlm.train.questions.relation_facts import solid
 from vlm.train.questions.wording import (
     Fact,
     a,
     features_of,
     matching,
-    name_of,
     noun_phrase,
     number,
     plural,
@@ -21,13 +22,9 @@ from vlm.train.questions.wording import (
     translate,
 )
 from vlm.train.scenes.drawing import box
-from vlm.train.scenes.world import COLOURS, REGIONS, SHAPES, SIZES, Scene, Thing, clear_of_borders, region
+from vlm.train.scenes.world import COLOURS, REGIONS, SHAPES, Scene, Thing, clear_of_borders, region
 
 _PLACES = {"centre": "in the centre", "left": "on the left", "right": "on the right"}  # others: "at the ..."
-
-
-def _solid(scene: Scene) -> list[Thing]:
-    return [thing for thing in scene.things if not thing.text]
 
 
 def _pick(scene: Scene, rng: Random, index: int | None, text: bool = True) -> int | None:
@@ -69,14 +66,14 @@ def _feature(name: str, text: bool):
 
 def _count(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
     # Whether letters are "objects" is anyone's guess, so scenes with text are not counted.
-    if len(_solid(scene)) < len(scene.things):
+    if len(solid(scene)) < len(scene.things):
         return None
     return Fact("count", number(len(scene.things), lang))
 
 
 def _near_misses(scene: Scene) -> list[dict[str, str]]:
     """Every colour and shape that are both there, but never together."""
-    pairs = [{"colour": t.colour, "shape": o.shape} for t in scene.things for o in _solid(scene)]
+    pairs = [{"colour": t.colour, "shape": o.shape} for t in scene.things for o in solid(scene)]
     return [features for features in pairs if not matching(scene.things, features)]
 
 
@@ -84,9 +81,9 @@ def _random_features(scene: Scene, rng: Random) -> dict[str, str]:
     """A colour, a shape or both; in a pair one of the two is often there."""
     names = rng.choice((("colour",), ("shape",), ("colour", "shape"), ("colour", "shape")))
     features = {"colour": rng.choice(tuple(COLOURS)), "shape": rng.choice(SHAPES)}
-    solid = _solid(scene)
-    if len(names) == 2 and solid and rng.random() < 0.75:
-        features |= features_of(rng.choice(solid), (rng.choice(names),))
+    shapes = solid(scene)
+    if len(names) == 2 and shapes and rng.random() < 0.75:
+        features |= features_of(rng.choice(shapes), (rng.choice(names),))
     return {name: features[name] for name in names}
 
 
@@ -102,9 +99,9 @@ def _absent(scene: Scene, rng: Random) -> dict[str, str]:
 
 
 def _present(scene: Scene, rng: Random) -> dict[str, str] | None:
-    solid = _solid(scene)
+    shapes = solid(scene)
     names = rng.choice((("colour",), ("shape",), ("colour", "shape"), ("colour", "shape")))
-    return features_of(rng.choice(solid), names) if solid else None
+    return features_of(rng.choice(shapes), names) if shapes else None
 
 
 def _one(features: dict[str, str], rng: Random, lang: str) -> str:
@@ -122,12 +119,12 @@ def _exists(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | N
 def _count_options(scene: Scene, rng: Random) -> list[tuple[dict[str, str], int]]:
     options = [_absent(scene, rng), _absent(scene, rng)]
     for names in (("colour",), ("shape",), ("colour", "shape")):
-        options += [features_of(thing, names) for thing in _solid(scene)]
+        options += [features_of(thing, names) for thing in solid(scene)]
     return [(features, len(matching(scene.things, features))) for features in options]
 
 
 def _count_of(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
-    if len(_solid(scene)) < len(scene.things):
+    if len(solid(scene)) < len(scene.things):
         return None
     options = _count_options(scene, rng)
     counts = sorted({count for _, count in options})
@@ -145,90 +142,6 @@ def _where(scene: Scene, rng: Random, lang: str = "en", index: int | None = None
     return _about("where", scene, rng, lang, index, answer)
 
 
-def _side(first: Thing, second: Thing) -> tuple[int, int] | None:
-    """(axis, sign) of the way from the second thing to the first; None when it is not clear-cut."""
-    dx, dy = first.x - second.x, first.y - second.y
-    if max(abs(dx), abs(dy)) < 0.15 or abs(abs(dx) - abs(dy)) < 0.05:
-        return None
-    return (0, 1 if dx > 0 else -1) if abs(dx) > abs(dy) else (1, 1 if dy > 0 else -1)
-
-
-_SIDES = {(0, -1): "left", (0, 1): "right", (1, -1): "above", (1, 1): "below"}
-_SIDE_PHRASES = {
-    "left": ("to the left of", "left of"),
-    "right": ("to the right of", "right of"),
-    "above": ("above",),
-    "below": ("below", "under"),
-}
-
-
-def _relation_yes(side: tuple[int, int], slots: dict[str, str], rng: Random) -> Fact:
-    true = rng.random() < 0.5
-    claimed = _SIDES[side if true else (side[0], -side[1])]
-    return Fact(
-        "relation",
-        "yes" if true else "no",
-        slots | {"side": rng.choice(_SIDE_PHRASES[claimed])},
-        "relation_yes",
-    )
-
-
-def _relation_side(side: tuple[int, int], slots: dict[str, str], rng: Random) -> Fact:
-    names = [_SIDES[side[0], sign] for sign in rng.sample((-1, 1), 2)]
-    options = " or ".join(names)
-    pair = f"to the {names[0]} or to the {names[1]} of" if side[0] == 0 else options
-    return Fact("relation", _SIDES[side], slots | {"pair": pair, "options": options}, "relation_side")
-
-
-def _relation(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
-    if len(scene.things) < 2:
-        return None
-    first, second = rng.sample(range(len(scene.things)), 2)
-    side = _side(scene.things[first], scene.things[second])
-    found = [refer(scene.things, i, rng) for i in (first, second)]
-    if side is None or None in found:
-        return None
-    slots = {"ref": found[0][0], "other": found[1][0]}
-    return (_relation_yes if rng.random() < 0.6 else _relation_side)(side, slots, rng)
-
-
-def _superlative(kind: str, scene: Scene, rng: Random, index: int, most: str) -> Fact:
-    aspect = rng.choice(("colour", "shape", "name"))
-    thing = scene.things[index]
-    answer = name_of(scene.things, index) if aspect == "name" else getattr(thing, aspect)
-    told = frozenset(("colour", "shape") if aspect == "name" else (aspect,))
-    return Fact(kind, answer, {"most": most}, "most_" + aspect, index, told)
-
-
-def _largest(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
-    ranks = [tuple(SIZES).index(thing.size) for thing in scene.things]
-    words, end = rng.choice(((("largest", "biggest"), max), (("smallest",), min)))
-    if len(ranks) < 2 or len(_solid(scene)) < len(ranks) or ranks.count(end(ranks)) != 1:
-        return None
-    return _superlative("largest", scene, rng, ranks.index(end(ranks)), rng.choice(words))
-
-
-_ENDS = {
-    "leftmost": (0, 1),
-    "rightmost": (0, -1),
-    "topmost": (1, 1),
-    "highest": (1, 1),
-    "lowest": (1, -1),
-}
-
-
-def _leftmost(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
-    if len(scene.things) < 2 or len(_solid(scene)) < len(scene.things):
-        return None
-    most = rng.choice(tuple(_ENDS))
-    axis, sign = _ENDS[most]
-    places = [sign * (thing.x, thing.y)[axis] for thing in scene.things]
-    first, second = sorted(places)[:2]
-    if second - first < 0.08:
-        return None
-    return _superlative("leftmost", scene, rng, places.index(first), most)
-
-
 def _background(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact:
     return Fact("background", translate(scene.background.name, lang))
 
@@ -242,16 +155,21 @@ def _read(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | Non
     return Fact("read", texts[0].text, {"ref": ref}, None, index, frozenset(("shape",)))
 
 
+def _coarse(thousandths: float) -> int:
+    """To the next ten: one pixel or two of the pictures, and the last digit need not be learnt."""
+    return 10 * round(thousandths / 10)
+
+
 def _box(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str:
-        return json.dumps({"bbox_2d": list(box(thing, scene))})
+        return json.dumps({"bbox_2d": [_coarse(end) for end in box(thing, scene)]})
 
     return _about("box", scene, rng, lang, index, answer)
 
 
 def _point(scene: Scene, rng: Random, lang: str = "en", index: int | None = None) -> Fact | None:
     def answer(thing: Thing) -> str:
-        return json.dumps({"point_2d": [round(1000 * thing.x), round(1000 * thing.y)]})
+        return json.dumps({"point_2d": [_coarse(1000 * thing.x), _coarse(1000 * thing.y)]})
 
     return _about("point", scene, rng, lang, index, answer)
 
@@ -261,10 +179,14 @@ def _features_told(thing: Thing) -> dict[str, str]:
     return features_of(thing, names + (["pattern"] if thing.pattern != "plain" else []))
 
 
+def place(thing: Thing) -> str:
+    """Where a thing is, as a description says it: "at the top left", "in the centre"."""
+    return _PLACES.get(region(thing), "at the " + region(thing))
+
+
 def _mention(thing: Thing) -> str:
-    place = _PLACES.get(region(thing), "at the " + region(thing))
     reading = f' "{thing.text}"' if thing.text else ""
-    return f"{a(noun_phrase(_features_told(thing), None))}{reading} {place}"
+    return f"{a(noun_phrase(_features_told(thing), None))}{reading} {place(thing)}"
 
 
 def _mention_zh(thing: Thing) -> str:
@@ -300,30 +222,35 @@ FACTS = {
     "count_of": _count_of,
     "exists": _exists,
     "where": _where,
-    "relation": _relation,
-    "largest": _largest,
-    "leftmost": _leftmost,
+    "relation": relation_facts.relation,
+    "nearest": relation_facts.nearest,
+    "between": relation_facts.between,
+    "largest": relation_facts.largest,
+    "leftmost": relation_facts.leftmost,
     "background": _background,
     "read": _read,
     "box": _box,
     "point": _point,
     "describe": _describe,
 }
+# How often each is drawn where it can be asked: hard ones more often than a person would ask them.
 WEIGHTS = {
-    "colour": 14,
-    "shape": 14,
-    "size": 6,
-    "pattern": 6,
+    "colour": 10,
+    "shape": 12,
+    "size": 4,
+    "pattern": 4,
     "count": 9,
-    "count_of": 9,
+    "count_of": 8,
     "exists": 12,
     "where": 10,
-    "relation": 8,
-    "largest": 5,
-    "leftmost": 5,
-    "background": 5,
-    "read": 8,
-    "box": 5,
-    "point": 3,
-    "describe": 8,
+    "relation": 14,
+    "nearest": 3,
+    "between": 3,
+    "largest": 10,
+    "leftmost": 12,
+    "background": 3,
+    "read": 45,
+    "box": 10,
+    "point": 4,
+    "describe": 12,
 }

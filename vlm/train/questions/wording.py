@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
 
-from vlm.train.questions import phrasings, phrasings_unseen, phrasings_zh
+from vlm.train.questions import phrasings, phrasings_frames, phrasings_unseen, phrasings_zh
 from vlm.train.scenes.world import Thing
 
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ZH_KINDS = tuple(phrasings_zh.TRAIN)
 _ZH_ADJECTIVES = {"medium": "中等大小"}  # on its own "中" would mean "in"
+_ROUNDABOUT = 0.25  # share of training questions put into a frame
 _TABLES = {
     ("en", "train"): phrasings.TRAIN,
     ("en", "unseen"): phrasings_unseen.UNSEEN,
@@ -178,6 +179,8 @@ def _english(
     nouns = rng.choice(("objects", "objects", "things", "shapes", "figures"))
     text = template.format(**{"noun": noun, "nouns": nouns} | slots)
     text = text[0].upper() + text[1:]
+    if split == "train" and rng.random() < 0.2 * noise:
+        text = text.replace("picture", rng.choice(phrasings_frames.PICTURES))
     if rng.random() < 0.35 * noise:
         text = _american(text)
     if prefix and rng.random() < 0.15 * noise:
@@ -195,7 +198,10 @@ def word(
 ) -> Question:
     """Put a fact into words. `noise` scales the rates of prefixes, spellings and slips; 0 leaves them out."""
     key = fact.key or fact.kind
-    template = _template(_TABLES[lang, split]["follow_" + key.removeprefix("video_") if follow else key], rng)
+    key = "follow_" + key.removeprefix("video_") if follow else key
+    template = _template(_TABLES[lang, split][key], rng)
+    if (lang, split) == ("en", "train") and rng.random() < _ROUNDABOUT * noise:
+        template = phrasings_frames.framed(key, rng) or template
     if lang == "zh":
         text = _chinese(template, fact.slots, rng)
     else:

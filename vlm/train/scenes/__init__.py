@@ -1,6 +1,6 @@
 """The drawn world: what there is, how it is drawn, and random scenes and clips of it."""
 
-from vlm.train.scenes.compose import LEVELS, random_clip, random_scene
+from vlm.train.scenes.compose import LEVELS, alike, random_clip, random_scene, with_text
 from vlm.train.scenes.drawing import box, draw, draw_clip, things_at
 from vlm.train.scenes.world import (
     BACKGROUNDS,
@@ -35,6 +35,7 @@ __all__ = [
     "Motion",
     "Scene",
     "Thing",
+    "alike",
     "box",
     "clear_of_borders",
     "draw",
@@ -43,4 +44,5 @@ __all__ = [
     "random_scene",
     "region",
     "things_at",
+    "with_text",
 ]

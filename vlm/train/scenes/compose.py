@@ -160,10 +160,38 @@ def random_scene(
             return Scene(width, height, background, things, rng.getrandbits(24))
 
 
+def with_text(scene: Scene, rng: Random) -> Scene:
+    """The scene with one text placed first, and of its things those that still have room."""
+    ground = scene.background.name
+    while True:
+        thing = _thing(rng, "circle", rng.choice(_GROUNDS_COLOURS[ground]), "large", ("plain",), False)
+        text = _spot(rng, _as_text(rng, thing), (), scene.width, scene.height)
+        if text is not None:
+            break
+    size = scene.width, scene.height
+    others = [o for o in scene.things if not _too_close(text, o, (text.x, text.y), (o.x, o.y), *size)]
+    things = [text, *others]
+    rng.shuffle(things)
+    return replace(scene, things=tuple(things))
+
+
+def alike(first: Scene, second: Scene, rng: Random) -> Scene:
+    """The second one-thing scene, its thing now of the first one's colour or shape or both."""
+    model, thing = first.things[0], second.things[0]
+    same = rng.choice(("colour", "shape", "both"))
+    if same != "colour":
+        thing = replace(thing, shape=model.shape)
+    if same != "shape" and _stands_out(model.colour, second.background.name):
+        thing = replace(thing, colour=model.colour, rgb=_jitter(rng, COLOURS[model.colour], 9))
+    return replace(second, things=(thing,))
+
+
 def _kinds(rng: Random, number: int) -> list[str]:
     """What each thing of a clip does: one of them or more does something, the others are still."""
     busy = rng.choice((1, 1, min(2, number), number))
-    kinds = rng.choices(("moves", "appears", "disappears"), (0.6, 0.2, 0.2), k=busy)
+    # Without movers now and then: only then can be asked what happens first.
+    moving, sudden = (0.6, 0.2) if rng.random() < 0.7 else (0.0, 0.5)
+    kinds = rng.choices(("moves", "appears", "disappears"), (moving, sudden, sudden), k=busy)
     kinds += ["still"] * (number - busy)
     rng.shuffle(kinds)
     return kinds
