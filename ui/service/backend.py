@@ -1,0 +1,143 @@
+"""The heavy side of the door: everything that needs torch and `vlm`."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from ui.service.records import Choice, ModelFacts
+from ui.state import Ask, Settings
+from vlm.chat.sampling import Sampling
+from vlm.chat.session import ChatSession, Engine, Event
+from vlm.families import open_checkpoint
+from vlm.families.checkpoint import meta_model, open_config
+from vlm.families.naming import presets
+from vlm.inputs.media import MediaOptions, measure_media
+from vlm.inputs.tokenizer import Tokenizer
+from vlm.models.rope import mrope_axes
+from vlm.records import InputError, Progress, Step, Trace
+from vlm.report import inspect_media, model_row
+
+__all__ = ["ChatSession", "Engine", "InputError", "Progress", "Step", "Trace"]
+
+# One member of each family, to say what a picture would cost elsewhere.
+OTHERS = {"Qwen2-VL": "qwen2-vl-7b", "Qwen2.5-VL": "qwen2.5-vl-7b", "Qwen3-VL": "qwen3-vl-8b"}
+
+
+def open_engine(choice: Choice) -> Engine:
+    """Load a model. Raises InputError with a sentence for the person."""
+    checkpoint = open_checkpoint(choice.model, device=choice.device, attention=choice.attention)
+    return Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
+
+
+def try_out(engine: Engine) -> dict:
+    """Warm up, then answer once about a blank picture; returns that turn's statistics."""
+    engine.warm_up()
+    with tempfile.TemporaryDirectory() as folder:
+        blank = Path(folder) / "blank.png"
+        Image.new("RGB", (256, 256), "grey").save(blank)
+        *_, trace = ChatSession(engine).ask("What is this?", [blank], Sampling(max_new_tokens=4))
+    return trace.stats | {"patches": sum(math.prod(medium.grid_thw) for medium in trace.sequence.media)}
+
+
+def facts(engine: Engine) -> ModelFacts:
+    model, config = engine.model, engine.config
+    vision, decoder, pixels = config.vision, config.decoder, config.pixels
+    window = vision.window_size and vision.window_size // pixels.factor
+    return ModelFacts(
+        name=engine.name,
+        family=config.family,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        attention=str(model.backend),
+        context_length=decoder.context_length,
+        weights_bytes=model.nbytes,
+        axes="".join("thw"[axis] for axis in mrope_axes(decoder.mrope_section, decoder.mrope_interleaved)),
+        cell=pixels.factor,
+        largest_edge=math.isqrt(pixels.image_max_pixels) // pixels.factor * pixels.factor,
+        fps=pixels.fps,
+        max_frames=pixels.max_frames,
+        window_cells=window,
+        full_attention=vision.full_attention_blocks if window else (),
+        tower_blocks=vision.depth,
+    )
+
+
+def options(settings: Settings) -> MediaOptions:
+    return MediaOptions(
+        fps=settings.fps, max_frames=settings.max_frames, max_pixels=settings.edge and settings.edge**2
+    )
+
+
+def events(chat: ChatSession, ask: Ask, index: int | None, stopped) -> Iterator[Event]:
+    """Run a turn; ``index`` is the turn of ``chat`` that is asked again in other words."""
+    sampling = Sampling(max_new_tokens=ask.settings.max_new_tokens, temperature=ask.settings.temperature)
+    if index is None:
+        yield from chat.ask(ask.text, ask.files, sampling, options(ask.settings), stopped=stopped)
+    else:
+        yield from chat.edit(index, ask.text, sampling, stopped=stopped)
+
+
+def measure(engine: Engine, files: Items[str], settings: Settings) -> list[dict]:
+    """One entry a file: its sizes, frames and tokens, or the error that its reading would give."""
+    found = []
+    for file in files:
+        try:
+            medium = measure_media(file, engine.config.pixels, options(settings))
+        except InputError as error:
+            found.append({"name": Path(file).name, "error": str(error)})
+            continue
+        found.append(
+            {
+                "name": medium.name,
+                "kind": medium.kind,
+                "original": list(medium.original),
+                "seen": list(medium.seen),
+                "grid": list(medium.grid_thw),
+                "cells": list(medium.cells_thw),
+                "tokens": medium.tokens,
+                "times": [round(second, 2) for second in medium.times],
+                "duration": medium.duration,
+            }
+        )
+    return found
+
+
+def text_tokens(tokenizer: Tokenizer, text: str) -> int:
+    """Tokens of a question with the control tokens around it and before its answer."""
+    rendered = tokenizer.render([{"role": "user", "content": text}], generation_prompt=True)
+    return len(tokenizer.encode(rendered))
+
+
+def elsewhere(file: str, settings: Settings) -> list[dict]:
+    """What one file would cost under the families' usual configs."""
+    rows = []
+    for family, preset in OTHERS.items():
+        config, _ = open_config(preset)
+        medium = measure_media(file, config.pixels, replace(options(settings), max_pixels=None))
+        row = {"family": family, "seen": medium.seen, "cells": medium.cells_thw, "tokens": medium.tokens}
+        rows.append(row | {"frames": len(medium.times), "patch": config.pixels.patch_size})
+    return rows
+
+
+def known_models() -> list[str]:
+    """The models whose config is part of this repository."""
+    return ["tiny", *presets()]
+
+
+def inspect(files: Items[str], model: str, prompt: str) -> dict:
+    config, tokenizer = open_config(model)
+    return inspect_media([Path(file) for file in files], model, config, tokenizer, prompt, MediaOptions())[0]
+
+
+def catalogue() -> list[dict]:
+    """Every official size with its memory, smallest first."""
+    rows = [model_row(name, meta_model(name)[0]) for name in presets()]
+    return sorted(rows, key=lambda row: row["parameters"])
