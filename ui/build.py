@@ -82,8 +82,10 @@ def _wire_chat(events: Events, examples, user: gr.State) -> None:
     talk.chatbot.retry(events.retry, settings, **running)
     for button, example in zip(talk.examples, examples, strict=True):
         button.click(events.example(example), settings, **running)
+    for number, button in enumerate(talk.ways):
+        button.click(events.choose(number), user, **running)
     talk.box.stop(UserSession.halt, user, None, **QUICK)
-    changed = [talk.chatbot, talk.status, talk.box, events.turn, *panels]
+    changed = [talk.chatbot, talk.status, talk.box, *talk.ways, events.turn, *panels]
     talk.chatbot.undo(events.undo, user, changed, **HIDDEN)
     talk.undo.click(events.undo, user, changed, **HIDDEN)
     talk.clear.click(events.clear, user, changed, **QUICK)

@@ -15,7 +15,7 @@ import gradio as gr
 from ui import cost
 from ui.examples import Example
 from ui.panel import Panel
-from ui.service import Failed, Finished, Refused, Said, Service, Working
+from ui.service import Failed, Finished, Refused, Said, Service, TooMuch, Working
 from ui.state import Ask, Exchange, UserSession
 
 # What browsers can show; other files stand in the chat by their name.
@@ -33,12 +33,15 @@ VIEWABLE = {
     ".webm",
     ".ogv",
 }
+MAX_WAYS = 4  # out, where a question does not fit: pixels, frames, files, turns
 INTERVAL = 1 / 12  # seconds between two updates of a streaming answer
 ENDINGS = {
     "stopped": "(stopped)",
     "length": "(token limit reached)",
     "context": "(context is full)",
     "loop": "(ended: it repeats itself)",
+    "memory": "(broke off: out of memory)",
+    "cut": "(broke off: the connection to the other machine was lost)",
 }
 _CODE = re.compile(r"(```.*?(?:```|$)|`[^`\n]+`)", re.DOTALL)
 WELCOME = "### Show it something\nDrop pictures or clips anywhere here and ask, or try an example below."
@@ -63,6 +66,7 @@ class ChatPanel:
     export_json: gr.Button
     export_html: gr.Button
     clear: gr.Button
+    ways: tuple[gr.Button, ...]  # out, where a question does not fit
     download: Panel
 
     @property
@@ -104,6 +108,8 @@ def create(examples: Items[Example]) -> ChatPanel:
         "status.js", elem_id="status",
     )  # fmt: skip
     card = cost.create()
+    with gr.Row(elem_id="ways"):
+        ways = tuple(gr.Button("", size="sm", visible=False, min_width=140) for _ in range(MAX_WAYS))
     box = gr.MultimodalTextbox(
         elem_id="box", show_label=False, file_types=["image", "video"], file_count="multiple",
         sources=["upload"], max_plain_text_length=32_000, placeholder="Ask about your pictures …",
@@ -128,7 +134,7 @@ def create(examples: Items[Example]) -> ChatPanel:
     Panel("<span hidden></span>", "gestures.js", elem_id="gestures")
     return ChatPanel(
         chatbot, status, card, box, buttons, max_new_tokens, temperature, undo, export_json, export_html,
-        clear, download,
+        clear, ways, download,
     )  # fmt: skip
 
 
@@ -144,6 +150,7 @@ def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> I
     empty = {"text": "", "files": []} if from_box else None
     kept = {"text": ask.text, "files": list(ask.files)} if from_box else None
     user.begin()
+    user.refused = None
     yield View(before, _working(Working("starting", False)))
     accepted, last, said, live = False, 0.0, "", {}
     try:
@@ -168,6 +175,8 @@ def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> I
                 yield View(shown, _working(working), empty if fresh else None, live=figures)
         yield View(before, _idle("Stopped before the model looked at it."), kept, running=False)
     except Refused as error:
+        if isinstance(error, TooMuch):
+            user.refused = ask, error.choices
         yield View(before, _idle(""), kept if accepted else None, running=False, warning=str(error))
     except Failed as error:
         back = kept if accepted and not error.said else None

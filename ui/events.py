@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import gradio as gr
@@ -37,7 +37,7 @@ class Events:
     def outputs(self) -> list[gr.components.Component]:
         """Everything that a turn may change."""
         talk = self.talk
-        shown = [talk.chatbot, talk.status, talk.box, talk.cost.panel, *talk.buttons]
+        shown = [talk.chatbot, talk.status, talk.box, talk.cost.panel, *talk.buttons, *talk.ways]
         return [*shown, self.turn, *self.panels, self.head]
 
     def send(self, value: dict | None, session: UserSession, *settings) -> Iterator[Updates]:
@@ -68,6 +68,19 @@ class Events:
         """Ask a question again as it was."""
         yield from self._again(session, data.index, settings, None)
 
+    def choose(self, number: int) -> Callable[..., Iterator[Updates]]:
+        """A handler that asks what did not fit again, with the way out of that number."""
+
+        def run(session: UserSession) -> Iterator[Updates]:
+            if session.refused is None or number >= len(session.refused[1]):
+                gr.Warning(GONE)
+                yield {self.talk.status: gr.skip()}
+                return
+            ask, ways = session.refused
+            yield from self._answer(session, replace(ask, choice=ways[number]), from_box=ask.replaces is None)
+
+        return run
+
     def undo(self, session: UserSession) -> Updates:
         """Take back the last question; it returns to the box with its files."""
         if session.busy:
@@ -85,7 +98,8 @@ class Events:
     def clear(self, session: UserSession) -> Updates:
         """Start over: an empty chat and the panels' hints."""
         session.forget()
-        return {self.talk.chatbot: [], self.talk.status: None} | self._newest(session)
+        shown = {self.talk.chatbot: [], self.talk.status: None}
+        return shown | self._ways(session, False) | self._newest(session)
 
     def show(self, run_id: str) -> Updates:
         """Show an earlier turn in the panels."""
@@ -153,6 +167,7 @@ class Events:
             updates[self.talk.cost.panel] = None
         updates[self.talk.box] = gr.MultimodalTextbox(**box)
         updates |= {button: gr.Button(interactive=not view.running) for button in self.talk.buttons}
+        updates |= self._ways(session, view.running)
         if view.live:
             updates[self.figures] = run_panel.live(view.live)
         if view.finished:
@@ -162,6 +177,15 @@ class Events:
         elif not view.running:
             updates |= self._newest(session)
         return updates
+
+    def _ways(self, session: UserSession, running: bool) -> Updates:
+        """The ways out as buttons, while there are any."""
+        ways = () if running or session.refused is None else session.refused[1]
+        words = [way.text[0].upper() + way.text[1:] for way in ways] + [""] * chat.MAX_WAYS
+        return {
+            button: gr.Button(text, visible=bool(text))
+            for button, text in zip(self.talk.ways, words, strict=False)
+        }
 
     def _newest(self, session: UserSession) -> Updates:
         """The panels of the last turn, or their hints."""

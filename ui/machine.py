@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 HUB = {
     "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
@@ -33,13 +32,12 @@ class Offer:
     words: str
 
 
-def next_better(rows: list[dict], parameters: int) -> Offer | None:
-    """The smallest official model above ``parameters`` that fits, of the newest family that has one.
+def next_better(rows: list[dict], parameters: int, room: int, gpu: bool) -> Offer | None:
+    """The smallest model of the newest family above ``parameters`` that fits.
 
     Args:
-        rows: of the service's ``offers``.
+        rows: of the service's ``offers``. room: bytes that are free, on a GPU if ``gpu``.
     """
-    room, gpu = free_bytes()
     for row in (row for row in rows if row["name"].startswith("qwen3")):
         if row["parameters"] <= parameters or (not gpu and row["parameters"] > PATIENT):
             continue
@@ -49,25 +47,6 @@ def next_better(rows: list[dict], parameters: int) -> Offer | None:
     return None
 
 
-def free_bytes() -> tuple[int, bool]:
-    """(free memory, whether it is a GPU's)."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0], True
-    return _available(), False
-
-
-def describe() -> str:
-    """This machine in a few words."""
-    return f"{os.cpu_count()} CPU cores, {_available() / 2**30:,.1f} GiB of memory free"
-
-
-def _available() -> int:
-    """Bytes that programs may still take; all that is free where the system does not tell more."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found = dict(line.split(":", 1) for line in lines)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def describe(room: int) -> str:
+    """This machine in a few words; ``room`` are its free bytes."""
+    return f"{os.cpu_count()} CPU cores, {room / 2**30:,.1f} GiB of memory free"

@@ -50,7 +50,7 @@ def create(choice: Choice) -> ModelPanel:
             info="The embedded one, a hub id or a folder on the server", elem_id="pick", scale=3,
             min_width=240,
         )  # fmt: skip
-        quantize = gr.Dropdown(QUANTISE, value=choice.quantize, label="Weights", min_width=90)
+        quantize = gr.Dropdown(QUANTISE, value=choice.quantize, label="Quantise", min_width=90)
         attention = gr.Dropdown(ATTENTION, value=choice.attention, label="Attention", min_width=90)
         device = gr.Dropdown(DEVICES, value=choice.device, label="Device", min_width=90)
     with gr.Row(elem_id="model-go"):
@@ -99,7 +99,7 @@ def render(service: Service) -> dict:
         "can": TINY_CAN if tiny else "",
         "cannot": TINY_CANNOT if tiny else "",
         "rows": rows,
-        "machine": machine.describe(),
+        "machine": machine.describe(service.free_bytes()) if facts else "",
         "state": loading.state,
         "text": loading.text,
         "seconds": round(loading.seconds, 1),
@@ -109,7 +109,8 @@ def render(service: Service) -> dict:
 def next_better(service: Service) -> machine.Offer | None:
     """The next better official model that this machine can hold."""
     facts = service.facts()
-    return machine.next_better(service.offers(), facts.parameters if facts else 0)
+    gpu = bool(facts) and facts.device.startswith("cuda")
+    return machine.next_better(service.offers(), facts.parameters if facts else 0, service.free_bytes(), gpu)
 
 
 def offer(service: Service) -> gr.Button:

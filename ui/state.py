@@ -26,6 +26,7 @@ class Ask:
     files: tuple[str, ...] = ()
     settings: Settings = Settings()
     replaces: int | None = None
+    choice: Any = None  # the way out that was chosen where it did not fit
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class UserSession:
     exchanges: list[Exchange] = field(default_factory=list)
     stop: threading.Event | None = None  # set to end the turn that is running
     busy: bool = False
+    refused: tuple[Ask, tuple] | None = None  # what did not fit, with the ways out
 
     def runs(self) -> list[tuple[str, str]]:
         """(label, run id) of every turn that the panels can show."""
@@ -80,7 +82,7 @@ class UserSession:
         self.halt()
         self.part()
         self.exchanges.clear()
-        self.first = 0
+        self.first, self.refused = 0, None
 
     def part(self) -> None:
         """Let go of the model's side; what the page shows stays, and the next question starts afresh."""
@@ -88,5 +90,6 @@ class UserSession:
 
 
 def _label(number: int, text: str) -> str:
+    text = " ".join(text.split())
     short = text if len(text) <= 60 else text[:57] + "…"
     return f"Turn {number}: {short}"

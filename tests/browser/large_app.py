@@ -20,8 +20,8 @@ from vlm.records import Patches, Sequence, Span, Step, Trace
 SIDE, CELL = 128, 28
 FACTS = ModelFacts(
     name="large", family="qwen2_5_vl", parameters=8_290_000_000, device="cpu", dtype="bfloat16",
-    attention="sdpa", context_length=128_000, axes="t" * 16 + "h" * 24 + "w" * 24, cell=CELL, largest_edge=SIDE * CELL,
-    window_cells=4, full_attention=(7, 15, 23, 31), tower_blocks=32,
+    attention="sdpa", context_length=128_000, axes="t" * 16 + "h" * 24 + "w" * 24, cell=CELL,
+    largest_edge=SIDE * CELL, window_cells=4, full_attention=(7, 15, 23, 31), tower_blocks=32,
 )  # fmt: skip
 
 

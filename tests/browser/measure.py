@@ -17,7 +17,8 @@ from served import browser_options, running_app
 MOVES = """(selector) => {
   const canvas = document.querySelector(selector), box = canvas.getBoundingClientRect(), times = [];
   for (let i = 0; i < 300; i++) {
-    const x = box.left + ((i * 37) % 400) / 400 * box.width, y = box.top + ((i * 61) % 400) / 400 * box.height;
+    const x = box.left + ((i * 37) % 400) / 400 * box.width;
+    const y = box.top + ((i * 61) % 400) / 400 * box.height;
     const init = { bubbles: true, clientX: x, clientY: y };
     const start = performance.now();
     canvas.dispatchEvent(new PointerEvent("pointermove", init));

@@ -21,12 +21,11 @@ const line = (medium) => {
   return row;
 };
 
-const sum = ({ vision_tokens, new_tokens, total_tokens, context, seconds: wait }) => {
-  const left = context - total_tokens;
-  const room = left < 0 ? `${number(-left)} tokens too many for the context of ${number(context)}`
-    : `${number(left)} of ${number(context)} tokens left`;
+const sum = ({ vision_tokens, new_tokens, total_tokens, context, seconds: wait, problem, choices }) => {
+  if (problem) return `${problem} ${choices.length ? "Sending offers ways out: " + choices.join("; ") + "." : ""}`;
   const soon = wait === null ? "" : wait < 0.1 ? " · first word in under 0.1 s" : ` · first word in about ${seconds(wait)}`;
-  return `${number(vision_tokens)} vision + ${number(new_tokens - vision_tokens)} text = ${number(new_tokens)} tokens · ${room}${soon}`;
+  return `${number(vision_tokens)} vision tokens · ${number(new_tokens)} tokens to compute · ` +
+    `${number(context - total_tokens)} of ${number(context)} left${soon}`;
 };
 
 const show = () => {
@@ -37,7 +36,7 @@ const show = () => {
   if (!data) return;
   find(".gb-files").replaceChildren(...data.media.map(line));
   find(".gb-sum").textContent = sum(data);
-  find(".gb-sum").classList.toggle("gb-problem", data.total_tokens >= data.context);
+  find(".gb-sum").classList.toggle("gb-problem", Boolean(data.problem));
   element.dataset.tokens = data.vision_tokens;
   document.querySelector("#left")?.classList.toggle("gb-clip-waits", data.media.some((medium) => medium.kind === "video"));
 };

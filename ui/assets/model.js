@@ -10,7 +10,7 @@ const show = () => {
   find(".gb-can").textContent = data.can;
   find(".gb-cannot").textContent = data.cannot;
   find(".gb-facts-row").replaceChildren(...data.rows.map(fact));
-  find(".gb-machine").textContent = "This machine: " + data.machine + ".";
+  find(".gb-machine").textContent = data.machine && `This machine: ${data.machine}.`;
   find(".gb-loading").hidden = data.state !== "loading";
   find(".gb-loading span").textContent = `${data.text} ${seconds(data.seconds)}`;
   find(".gb-load-note").textContent = data.state === "failed" ? data.text : "";

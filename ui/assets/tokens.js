@@ -63,7 +63,7 @@ const showReuse = () => {
   const { reused, computed } = data;
   const known = typeof reused === "number";
   find(".gb-reuse").replaceChildren(...(known ? [slice("reused", reused), slice("computed", computed)] : []));
-  find(".gb-reused").textContent = known
+  find(".gb-kept").textContent = known
     ? `${number(reused)} tokens were still in the cache from earlier turns, ${number(computed)} were computed.` : "Not known.";
   element.dataset.reused = known ? reused : "";
 };

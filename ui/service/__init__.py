@@ -13,11 +13,12 @@ from ui.service.records import (
     Refused,
     Run,
     Said,
+    TooMuch,
     Working,
 )
 from ui.service.service import Service
 
 __all__ = [
     "Choice", "Cost", "Failed", "Finished", "Loading", "ModelFacts", "Refused", "Run", "Said", "Service",
-    "Working",
+    "TooMuch", "Working",
 ]  # fmt: skip

@@ -14,17 +14,17 @@ from PIL import Image
 from ui.service.records import Choice, ModelFacts
 from ui.state import Ask, Settings
 from vlm.chat.sampling import Sampling
-from vlm.chat.session import ChatSession, Engine, Event
+from vlm.chat.session import BudgetError, ChatSession, Engine, Event, Plan
 from vlm.families import open_checkpoint
 from vlm.families.checkpoint import meta_model, open_config
 from vlm.families.naming import presets
-from vlm.inputs.media import MediaOptions, measure_media
-from vlm.inputs.tokenizer import Tokenizer
+from vlm.inputs.media import MediaOptions, open_media
+from vlm.models.devices import free_bytes
 from vlm.models.rope import mrope_axes
-from vlm.records import InputError, Progress, Step, Trace
+from vlm.records import InputError, Patches, Progress, Step, Trace
 from vlm.report import inspect_media, model_row
 
-__all__ = ["ChatSession", "Engine", "InputError", "Progress", "Step", "Trace"]
+__all__ = ["BudgetError", "ChatSession", "Engine", "InputError", "Progress", "Step", "Trace", "free_bytes"]
 
 # One member of each family, to say what a picture would cost elsewhere.
 OTHERS = {"Qwen2-VL": "qwen2-vl-7b", "Qwen2.5-VL": "qwen2.5-vl-7b", "Qwen3-VL": "qwen3-vl-8b"}
@@ -33,17 +33,20 @@ OTHERS = {"Qwen2-VL": "qwen2-vl-7b", "Qwen2.5-VL": "qwen2.5-vl-7b", "Qwen3-VL": 
 def open_engine(choice: Choice) -> Engine:
     """Load a model. Raises InputError with a sentence for the person."""
     checkpoint = open_checkpoint(choice.model, device=choice.device, attention=choice.attention)
-    return Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
-
-
-def try_out(engine: Engine) -> dict:
-    """Warm up, then answer once about a blank picture; returns that turn's statistics."""
+    engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
     engine.warm_up()
+    _learn_pace(engine)
+    return engine
+
+
+def _learn_pace(engine: Engine) -> None:
+    """Answer once about a blank picture, so that the first person is told how long theirs will take."""
     with tempfile.TemporaryDirectory() as folder:
         blank = Path(folder) / "blank.png"
         Image.new("RGB", (256, 256), "grey").save(blank)
-        *_, trace = ChatSession(engine).ask("What is this?", [blank], Sampling(max_new_tokens=4))
-    return trace.stats | {"patches": sum(math.prod(medium.grid_thw) for medium in trace.sequence.media)}
+        for _ in ChatSession(engine).ask("What is this?", [blank], Sampling(max_new_tokens=2)):
+            pass
+    engine.free_memory()
 
 
 def facts(engine: Engine) -> ModelFacts:
@@ -79,51 +82,55 @@ def options(settings: Settings) -> MediaOptions:
 def events(chat: ChatSession, ask: Ask, index: int | None, stopped) -> Iterator[Event]:
     """Run a turn; ``index`` is the turn of ``chat`` that is asked again in other words."""
     sampling = Sampling(max_new_tokens=ask.settings.max_new_tokens, temperature=ask.settings.temperature)
+    how = {"sampling": sampling, "stopped": stopped, "choice": ask.choice}
     if index is None:
-        yield from chat.ask(ask.text, ask.files, sampling, options(ask.settings), stopped=stopped)
+        yield from chat.ask(ask.text, ask.files, options=options(ask.settings), **how)
     else:
-        yield from chat.edit(index, ask.text, sampling, stopped=stopped)
+        yield from chat.edit(index, ask.text, **how)
 
 
-def measure(engine: Engine, files: Items[str], settings: Settings) -> list[dict]:
-    """One entry a file: its sizes, frames and tokens, or the error that its reading would give."""
-    found = []
+def plan(
+    chat: ChatSession, text: str, files: Items[str], settings: Settings
+) -> tuple[list[dict], Plan | None]:
+    """One entry a file, its sizes or the error that its reading would give, and the plan of the turn.
+
+    The plan leaves out files that cannot be used; it is None where the text cannot be used.
+    """
+    usable, entries = [], []
     for file in files:
         try:
-            medium = measure_media(file, engine.config.pixels, options(settings))
+            medium = open_media(file).plan(chat.engine.config.pixels, options(settings))
         except InputError as error:
-            found.append({"name": Path(file).name, "error": str(error)})
+            entries.append({"name": Path(file).name, "error": str(error)})
             continue
-        found.append(
-            {
-                "name": medium.name,
-                "kind": medium.kind,
-                "original": list(medium.original),
-                "seen": list(medium.seen),
-                "grid": list(medium.grid_thw),
-                "cells": list(medium.cells_thw),
-                "tokens": medium.tokens,
-                "times": [round(second, 2) for second in medium.times],
-                "duration": medium.duration,
-            }
-        )
-    return found
+        usable.append(file)
+        entries.append(_entry(medium))
+    try:
+        return entries, chat.plan(text, usable, options(settings))
+    except InputError:
+        return entries, None
 
 
-def text_tokens(tokenizer: Tokenizer, text: str) -> int:
-    """Tokens of a question with the control tokens around it and before its answer."""
-    rendered = tokenizer.render([{"role": "user", "content": text}], generation_prompt=True)
-    return len(tokenizer.encode(rendered))
+def _entry(medium: Patches) -> dict:
+    return {
+        "name": medium.name,
+        "kind": medium.kind,
+        "original": [medium.width, medium.height],
+        "seen": [medium.resized.shape[2], medium.resized.shape[1]],
+        "cells": list(medium.cells_thw),
+        "tokens": medium.tokens,
+        "times": [round(second, 2) for second in medium.frame_timestamps],
+    }
 
 
 def elsewhere(file: str, settings: Settings) -> list[dict]:
     """What one file would cost under the families' usual configs."""
-    rows = []
+    rows, medium = [], open_media(file)
     for family, preset in OTHERS.items():
         config, _ = open_config(preset)
-        medium = measure_media(file, config.pixels, replace(options(settings), max_pixels=None))
-        row = {"family": family, "seen": medium.seen, "cells": medium.cells_thw, "tokens": medium.tokens}
-        rows.append(row | {"frames": len(medium.times), "patch": config.pixels.patch_size})
+        plan = medium.plan(config.pixels, replace(options(settings), max_pixels=None))
+        seen = [plan.resized.shape[2], plan.resized.shape[1]]
+        rows.append({"family": family, "seen": seen, "cells": list(plan.cells_thw), "tokens": plan.tokens})
     return rows
 
 

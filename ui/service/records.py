@@ -13,6 +13,14 @@ class Refused(Exception):
     """The question, a file or a model cannot be used; the message is for the person."""
 
 
+class TooMuch(Refused):
+    """The turn does not fit. ``choices`` are the ways out, each with a ``text`` for the person."""
+
+    def __init__(self, problem: str, choices: tuple):
+        super().__init__(problem + (" Choose a way out." if choices else " Clear the chat."))
+        self.choices = choices
+
+
 class Failed(Exception):
     """Something broke. ``reference`` finds the details in the log; ``said`` is the answer so far."""
 
@@ -110,13 +118,14 @@ class ModelFacts:
 class Cost:
     """What a question would cost before it is sent. Times in seconds, None where nobody knows.
 
-    ``media`` has one entry a file: name, and either error or kind, original, seen, grid, cells, tokens,
-    times and duration.
+    ``media`` has one entry a file: name, and either error or kind, original, seen, cells, tokens and times.
     """
 
     media: tuple[dict, ...]
     vision_tokens: int
-    new_tokens: int  # with text and control tokens
+    new_tokens: int  # to be computed, with text and control tokens
     total_tokens: int  # with the conversation so far
     context: int
-    seconds: float | None = None
+    seconds: float | None = None  # to the first word
+    problem: str | None = None  # what does not fit
+    choices: tuple[str, ...] = ()

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ui.service.pace import Pace
 from ui.service.records import (
     Choice,
     Cost,
@@ -24,6 +23,7 @@ from ui.service.records import (
     Refused,
     Run,
     Said,
+    TooMuch,
     Working,
 )
 from ui.state import Ask, Exchange, Settings, UserSession
@@ -43,7 +43,6 @@ class Service:
     def __init__(self, engine: Engine | None = None, choice: Choice = Choice()):
         self.engine = engine
         self.choice = choice  # of the model in use, or of the first one on its way
-        self.pace = Pace()
         self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
         self._began = 0.0
         self._facts: ModelFacts | None = None
@@ -91,8 +90,6 @@ class Service:
 
             self._say("loading", f"Loading {choice.model}: reading weights.")
             engine = backend.open_engine(choice)
-            self._say("loading", f"Loading {choice.model}: a first try.")
-            self.pace = Pace.of(backend.try_out(engine))
             self._facts = backend.facts(engine)
         except Exception as error:
             known = type(error).__name__ in ("InputError", "MediaError") or isinstance(error, OSError)
@@ -119,27 +116,30 @@ class Service:
             return None
         from ui.service import backend
 
-        media = backend.measure(engine, files, settings)
+        chat = user.chat if self._continues(user) else backend.ChatSession(engine)
+        media, plan = backend.plan(chat, text, files, settings)
         vision = sum(medium.get("tokens", 0) for medium in media)
-        try:
-            written = backend.text_tokens(engine.tokenizer, text)
-        except backend.InputError:
-            written = 0  # sending will say what is wrong with it
-        before = user.exchanges[-1].stats.get("prompt_tokens", 0) if self._continues(user) else 0
-        patches = sum(
-            medium["grid"][0] * medium["grid"][1] * medium["grid"][2] for medium in media if "grid" in medium
-        )
+        if plan is None:
+            return Cost(tuple(media), vision, vision, vision, engine.config.decoder.context_length)
         return Cost(
             media=tuple(media),
             vision_tokens=vision,
-            new_tokens=vision + written,
-            total_tokens=before + vision + written,
-            context=engine.config.decoder.context_length,
-            seconds=self.pace.seconds(patches, vision + written),
+            new_tokens=plan.new_tokens,
+            total_tokens=len(plan.sequence),
+            context=plan.context_length,
+            seconds=plan.seconds,
+            problem=plan.problem,
+            choices=tuple(choice.text for choice in plan.choices),
         )
 
     def _continues(self, user: UserSession) -> bool:
-        return user.chat is not None and user.chat.engine is self.engine and bool(user.exchanges)
+        return user.chat is not None and user.chat.engine is self.engine
+
+    def free_bytes(self) -> int:
+        """Memory that a model could still take."""
+        from ui.service import backend
+
+        return backend.free_bytes(self._facts.device if self._facts else "cpu")
 
     def inspect(self, files: Items[str], model: str, prompt: str) -> dict:
         """The report of ``python -m vlm inspect``.
@@ -183,6 +183,8 @@ class Service:
                     yield _in_words(event)
                 else:
                     yield self._finish(user, ask, event)
+        except backend.BudgetError as error:
+            raise TooMuch(error.plan.problem, error.plan.choices) from error
         except backend.InputError as error:
             raise Refused(str(error)) from error
         except Exception as error:
@@ -234,9 +236,8 @@ class Service:
         return user.chat, ask.replaces - user.first
 
     def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
-        self.pace.learn(trace.stats | _encoded(trace, ask))
         run_id = secrets.token_urlsafe(16)
-        run = Run(run_id, _without_pixels(trace), self._facts, self._others(trace, ask))
+        run = Run(run_id, trace, self._facts, self._others(trace, ask))
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
@@ -309,17 +310,3 @@ def _in_words(event: Progress) -> Working:
     elif event.total and event.total > 1 and str(event.total) not in text:
         text = f"{text} {event.done:,}/{event.total:,}"
     return Working(text, event.stage != "media", share, event.stage)
-
-
-def _encoded(trace: Trace, ask: Ask) -> dict:
-    """How many patches the tower read, where that is sure."""
-    fresh = trace.sequence.media[-len(ask.files) :] if ask.files and ask.replaces is None else ()
-    if not fresh or trace.stats.get("vision_reused"):
-        return {}
-    return {"patches": sum(m.tokens * m.merge_size**2 for m in fresh)}
-
-
-def _without_pixels(trace: Trace) -> Trace:
-    """The trace without the tower's input, which no panel shows and which is most of its memory."""
-    media = tuple(replace(patches, pixels=patches.pixels[:0].clone()) for patches in trace.sequence.media)
-    return replace(trace, sequence=replace(trace.sequence, media=media))
