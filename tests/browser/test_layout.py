@@ -10,11 +10,12 @@ TABS = ("Patches", "Positions", "Tokens", "Run", "Model")
 
 # Every piece of text that can be seen, as (text, box): clipped to what its scrolling ancestors show.
 TEXTS = """() => {
+  const UNSEEN = "script, style, .sr-only, [aria-hidden=true], option, textarea";
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
-    if (!node.textContent.trim() || parent.closest("script, style, .sr-only, [aria-hidden=true], option, textarea")) continue;
+    if (!node.textContent.trim() || parent.closest(UNSEEN)) continue;
     if (!parent.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
     const range = document.createRange();
     range.selectNodeContents(node);

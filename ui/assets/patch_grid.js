@@ -140,10 +140,11 @@ const paintGrid = (context, image, width, height) => {
   if (thin) lines(context, width, height, across * merge, rows * merge, 0.6, 0.45);
   if (thick) lines(context, width, height, across, rows, size > 14 ? 1.6 : 0.5, size > 14 ? 0.85 : 0.5);
   if (data.windows && layers.windows) {
+    const thickness = Math.max(0.7, Math.min(2.5, (size * data.windows.cells) / 20));
     context.strokeStyle = "#fff";
-    lines(context, width, height, across, rows, 5, 0.6, data.windows.cells);
+    if (thickness > 1.5) lines(context, width, height, across, rows, 2 * thickness, 0.6, data.windows.cells);
     context.strokeStyle = colour("window");
-    lines(context, width, height, across, rows, 2.5, 1, data.windows.cells);
+    lines(context, width, height, across, rows, thickness, 1, data.windows.cells);
   }
 };
 
