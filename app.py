@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    with suppress(ImportError):
+        import spaces  # noqa: F401  (must come before torch)
 
-def option(name: str, help: str):
-    """A flag that an environment variable can set too: --max-file-size and GLASSBOX_MAX_FILE_SIZE."""
+# On a Space the page is reached through its proxy.
+HOST = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+
+
+def flag(name: str, help: str, **kwargs):
+    """A flag that an environment variable sets too: --max-file-size and GLASSBOX_MAX_FILE_SIZE."""
     variable = "GLASSBOX_" + name.upper().replace("-", "_")
-    return typer.Option(f"--{name}", envvar=variable, help=help)
+    return typer.Option(f"--{name}", envvar=variable, help=help, **kwargs)
 
 
 def main(
-    model: Annotated[str, option("model", "'tiny' (embedded), a checkpoint folder or a hub id")] = "tiny",
-    quantize: Annotated[str, option("quantize", "weights: auto, none, int8 or nf4")] = "auto",
-    attention: Annotated[str, option("attention", "auto, flash, sdpa or eager")] = "auto",
-    device: Annotated[str, option("device", "auto, cpu or cuda")] = "auto",
-    engine: Annotated[
-        str, option("engine", "local, or the address of an OpenAI-compatible server")
-    ] = "local",
-    host: Annotated[str, option("host", "where to listen; 0.0.0.0 lets other machines in")] = "127.0.0.1",
-    port: Annotated[int, option("port", "port to listen on")] = 7860,
-    share: Annotated[
-        bool, typer.Option("--share", envvar="GLASSBOX_SHARE", help="a public link through Gradio's servers")
-    ] = False,
-    auth: Annotated[str, option("auth", "USER:PASSWORD that the page asks for")] = "",
-    queue_size: Annotated[int, option("queue-size", "questions that may wait at once")] = 32,
-    max_file_size: Annotated[str, option("max-file-size", "largest upload, such as 100mb")] = "100mb",
-    mcp: Annotated[
-        bool, typer.Option("--mcp", envvar="GLASSBOX_MCP", help="also serve MCP clients (needs gradio[mcp])")
-    ] = False,
+    model: Annotated[str, flag("model", "'tiny' (embedded), a checkpoint folder or a hub id")] = "tiny",
+    quantize: Annotated[str, flag("quantize", "the decoder's weights: auto, none, int8 or nf4")] = "auto",
+    attention: Annotated[str, flag("attention", "auto, flash, sdpa or eager")] = "auto",
+    device: Annotated[str, flag("device", "auto, cpu or cuda")] = "auto",
+    engine: Annotated[str, flag("engine", "local, or the address of an OpenAI-compatible server")] = "local",
+    host: Annotated[str, flag("host", "where to listen; 0.0.0.0 lets other machines in")] = HOST,
+    port: Annotated[int, flag("port", "port to listen on", min=1, max=65535)] = 7860,
+    share: Annotated[bool, flag("share", "also give a public link through Gradio's servers")] = False,
+    auth: Annotated[str, flag("auth", "USER:PASSWORD that the page asks for")] = "",
+    queue_size: Annotated[int, flag("queue-size", "questions that may wait at once", min=1)] = 32,
+    max_file_size: Annotated[str, flag("max-file-size", "largest upload, such as 100mb")] = "100mb",
+    mcp: Annotated[bool, flag("mcp", "also serve MCP clients; needs gradio[mcp]")] = False,
 ) -> None:
     """Build the page and serve it; the model loads behind it."""
     from ui.build import Serving, build, launch
@@ -45,7 +48,7 @@ def main(
     service = Service(choice=Choice(model, quantize, attention, device, engine))
     try:
         launch(build(service, serving), service, serving)
-    except (OSError, ImportError) as error:
+    except (OSError, ValueError, ImportError) as error:
         _end(str(error))
 
 

@@ -148,7 +148,7 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         "theme": THEME,
         "css_paths": ASSETS / "style.css",
         "footer_links": [],
-        "app_kwargs": {"middleware": [Middleware(Guard, host=serving.host)]},
+        "app_kwargs": {"middleware": [Middleware(Guard, host="0.0.0.0" if serving.share else serving.host)]},
         "max_file_size": serving.max_file_size,
         "allowed_paths": [],
         "ssr_mode": False,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
+from ui.service import zero
 from ui.service.records import Choice, ModelFacts
 from ui.state import Ask, Settings
 from vlm.chat.sampling import Sampling
@@ -34,6 +35,9 @@ def open_engine(choice: Choice) -> Engine:
     """Load a model. Raises InputError with a sentence for the person."""
     checkpoint = open_checkpoint(choice.model, device=choice.device, attention=choice.attention)
     engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
+    if zero.HERE:
+        zero.offer(engine)  # the GPU is only there during a turn
+        return engine
     engine.warm_up()
     _learn_pace(engine)
     return engine
@@ -79,8 +83,14 @@ def options(settings: Settings) -> MediaOptions:
     )
 
 
-def events(chat: ChatSession, ask: Ask, index: int | None, stopped) -> Iterator[Event]:
+def events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[], bool]) -> Iterator[Event]:
     """Run a turn; ``index`` is the turn of ``chat`` that is asked again in other words."""
+    if zero.HERE:
+        return zero.events(chat, ask, index, stopped, _events)
+    return _events(chat, ask, index, stopped)
+
+
+def _events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[], bool]) -> Iterator[Event]:
     sampling = Sampling(max_new_tokens=ask.settings.max_new_tokens, temperature=ask.settings.temperature)
     how = {"sampling": sampling, "stopped": stopped, "choice": ask.choice}
     if index is None:

@@ -26,11 +26,12 @@ from ui.service.records import (
     TooMuch,
     Working,
 )
+from ui.service.telling import Live, in_words
 from ui.state import Ask, Exchange, Settings, UserSession
 
 if TYPE_CHECKING:
     from vlm.chat.session import Engine
-    from vlm.records import Progress, Trace
+    from vlm.records import Trace
 
 log = logging.getLogger("glassbox")
 MAX_RUNS = 256  # kept for all pages together; the oldest goes first
@@ -174,13 +175,13 @@ class Service:
         from ui.service import backend
 
         chat, turn = self._conversation(user, ask, backend)
-        live = _Live()
+        live = Live()
         try:
             for event in backend.events(chat, ask, turn, user.stop.is_set):
                 if isinstance(event, backend.Step):
                     yield live.said(event.text)
                 elif isinstance(event, backend.Progress):
-                    yield _in_words(event)
+                    yield in_words(event)
                 else:
                     yield self._finish(user, ask, event)
         except backend.BudgetError as error:
@@ -269,25 +270,6 @@ class Service:
         return tuple(self._elsewhere.get(medium.digest) for medium in media)
 
 
-class _Live:
-    """What can be told of an answer while it is written."""
-
-    def __init__(self):
-        self.began = time.perf_counter()
-        self.first = None
-        self.text, self.tokens = "", 0
-
-    def said(self, piece: str) -> Said:
-        now = time.perf_counter()
-        self.first = self.first or now
-        self.text += piece
-        self.tokens += 1
-        stats = {"answer_tokens": self.tokens, "first_token_ms": 1000 * (self.first - self.began)}
-        if self.tokens > 1:
-            stats["decode_tokens_per_s"] = (self.tokens - 1) / (now - self.first)
-        return Said(self.text, stats)
-
-
 def _align(user: UserSession) -> None:
     """Let the model's side end where the page's does, also after a turn that broke off or was taken back."""
     if user.chat is None:
@@ -297,16 +279,3 @@ def _align(user: UserSession) -> None:
         user.chat.undo()
     if len(user.chat.turns) < known:
         user.first = len(user.exchanges) - len(user.chat.turns)
-
-
-_STAGES = {"media": "reading", "encode": "encoding", "waiting": "waiting", "prefill": "reading"}
-
-
-def _in_words(event: Progress) -> Working:
-    share = event.done / event.total if event.total else None
-    text = event.detail
-    if event.stage == "prefill":
-        text = f"reading {(event.total or 0) - event.done:,} tokens"
-    elif event.total and event.total > 1 and str(event.total) not in text:
-        text = f"{text} {event.done:,}/{event.total:,}"
-    return Working(text, event.stage != "media", share, event.stage)
