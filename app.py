@@ -29,6 +29,9 @@ def main(
     attention: Annotated[str, flag("attention", "auto, flash, sdpa or eager")] = "auto",
     device: Annotated[str, flag("device", "auto, cpu or cuda")] = "auto",
     engine: Annotated[str, flag("engine", "local, or the address of an OpenAI-compatible server")] = "local",
+    config: Annotated[
+        str, flag("config", "with --engine: the model's config and tokenizer, if not --model's")
+    ] = "",
     host: Annotated[str, flag("host", "where to listen; 0.0.0.0 lets other machines in")] = HOST,
     port: Annotated[int, flag("port", "port to listen on", min=1, max=65535)] = 7860,
     share: Annotated[bool, flag("share", "also give a public link through Gradio's servers")] = False,
@@ -45,7 +48,7 @@ def main(
     if auth and not (name and password):
         _end("--auth needs USER:PASSWORD")
     serving = Serving(host, port, share, (name, password) if auth else None, queue_size, max_file_size, mcp)
-    service = Service(choice=Choice(model, quantize, attention, device, engine))
+    service = Service(choice=Choice(model, quantize, attention, device, engine, config or None))
     try:
         launch(build(service, serving), service, serving)
     except (OSError, ValueError, ImportError) as error:

@@ -148,7 +148,12 @@ def token_data(run: Run) -> dict:
 
 def run_data(run: Run) -> dict:
     """What the Run panel draws: the stages of the turn in milliseconds, and its figures."""
-    return {"live": False, "stages": stages(run.trace.stats), "stats": timing(run.trace.stats)}
+    return {
+        "live": False,
+        "stages": stages(run.trace.stats),
+        "stats": timing(run.trace.stats),
+        "notes": list(run.trace.stats.get("notes") or ()),
+    }
 
 
 def stages(stats: dict) -> list[list]:

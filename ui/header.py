@@ -36,10 +36,11 @@ def render(service: Service) -> dict:
         chips = [
             ("model", facts.name),
             ("architecture", FAMILIES.get(facts.family, facts.family)),
-            ("parameters", short_number(facts.parameters)),
+            ("parameters", short_number(facts.parameters) if facts.parameters else ""),
             ("device", facts.device),
             ("precision", facts.dtype if facts.quantize == "none" else facts.quantize),
             ("attention", facts.attention),
         ]
+    chips = [(name, value) for name, value in chips if value]
     note = loading.text if loading.state != "ready" else ""
     return {"chips": chips, "note": note, "state": loading.state}

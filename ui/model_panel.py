@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
@@ -65,7 +65,11 @@ def begin(service: Service, model: str, quantize: str, attention: str, device: s
         gr.Warning("Choose a model first.")
         return False
     try:
-        service.load(Choice(model.strip(), quantize, attention, device, service.choice.engine))
+        service.load(
+            replace(
+                service.choice, model=model.strip(), quantize=quantize, attention=attention, device=device
+            )
+        )
     except Refused as error:
         gr.Warning(str(error))
         return False
@@ -86,7 +90,7 @@ def render(service: Service) -> dict:
     rows = []
     if facts:
         rows = [
-            ["Weights", f"{facts.weights_bytes / 2**20:,.0f} MiB in {facts.dtype}"],
+            ["Weights", f"{facts.weights_bytes / 2**20:,.0f} MiB" if facts.weights_bytes else "elsewhere"],
             ["Context", f"{facts.context_length:,} tokens"],
             [
                 "Quantisation",

@@ -22,4 +22,10 @@ def render(run: Run) -> dict:
 
 def live(figures: dict) -> dict:
     """The panel's value while the answer is written."""
-    return {"live": True, "stage": figures.get("stage", ""), "stages": [], "stats": timing(figures)}
+    return {
+        "live": True,
+        "stage": figures.get("stage", ""),
+        "stages": [],
+        "stats": timing(figures),
+        "notes": [],
+    }

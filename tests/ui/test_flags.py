@@ -28,7 +28,7 @@ def served(monkeypatch):
 def test_flags_reach_the_model_and_the_server(served):
     flags = (
         "--model some/where --quantize nf4 --attention eager --device cpu --engine http://127.0.0.1:8000/v1 "
-        "--host 0.0.0.0 --port 8000 --share --auth me:secret --queue-size 4 --max-file-size 5mb --mcp"
+        "--config c --host 0.0.0.0 --port 8000 --share --auth me:secret --queue-size 4 --max-file-size 5mb --mcp"
     )
     assert RUNNER.invoke(APP, flags.split()).exit_code == 0
     ((choice, serving),) = served
@@ -39,7 +39,7 @@ def test_flags_reach_the_model_and_the_server(served):
         "eager",
         "cpu",
     )
-    assert choice.engine == "http://127.0.0.1:8000/v1"
+    assert (choice.engine, choice.config) == ("http://127.0.0.1:8000/v1", "c")
     assert serving == ui.build.Serving("0.0.0.0", 8000, True, ("me", "secret"), 4, "5mb", True)
 
 
@@ -61,7 +61,7 @@ def test_wrong_flags_end_with_two(served, flags):
 
 def test_help_names_every_flag():
     text = RUNNER.invoke(APP, ["--help"], env={"COLUMNS": "200"}).output
-    names = "model quantize attention device engine host port share auth queue-size max-file-size mcp"
+    names = "model quantize attention device engine config host port share auth queue-size max-file-size mcp"
     for name in names.split(" "):
         assert f"--{name}" in text
         assert "GLASSBOX_" + name.upper().replace("-", "_") in text

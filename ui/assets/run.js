@@ -30,6 +30,7 @@ const load = (fresh) => {
   find(".gb-legend").replaceChildren(...data.stages.map(legend));
   find(".gb-now").textContent = data.live ? data.stage + " …" : "";
   find(".gb-stats").replaceChildren(...data.stats.map(stat));
+  find(".gb-notes").replaceChildren(...data.notes.map((note) => make("li", "", note)));
 };
 
 keepDrawn(load, () => {});

@@ -14,9 +14,9 @@ from PIL import Image
 from ui.service import zero
 from ui.service.records import Choice, ModelFacts
 from ui.state import Ask, Settings
+from vlm import engines
 from vlm.chat.sampling import Sampling
-from vlm.chat.session import BudgetError, ChatSession, Engine, Event, Plan
-from vlm.families import open_checkpoint
+from vlm.chat.session import AnyEngine, BudgetError, ChatSession, Event, Plan
 from vlm.families.checkpoint import meta_model, open_config
 from vlm.families.naming import presets
 from vlm.inputs.media import MediaOptions, open_media
@@ -25,25 +25,28 @@ from vlm.models.rope import mrope_axes
 from vlm.records import InputError, Patches, Progress, Step, Trace
 from vlm.report import inspect_media, model_row
 
-__all__ = ["BudgetError", "ChatSession", "Engine", "InputError", "Progress", "Step", "Trace", "free_bytes"]
+__all__ = ["BudgetError", "ChatSession", "InputError", "Progress", "Step", "Trace", "free_bytes"]
 
 # One member of each family, to say what a picture would cost elsewhere.
 OTHERS = {"Qwen2-VL": "qwen2-vl-7b", "Qwen2.5-VL": "qwen2.5-vl-7b", "Qwen3-VL": "qwen3-vl-8b"}
 
 
-def open_engine(choice: Choice) -> Engine:
-    """Load a model. Raises InputError with a sentence for the person."""
-    checkpoint = open_checkpoint(choice.model, device=choice.device, attention=choice.attention)
-    engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
+def open_engine(choice: Choice) -> AnyEngine:
+    """Load a model, or connect to a server that has. Raises InputError with a sentence for the person."""
+    loading = {"device": choice.device, "attention": choice.attention}
+    if choice.quantize != "auto":
+        loading["quantize"] = choice.quantize
+    far = None if choice.engine == "local" else choice.engine
+    engine = engines.open_engine(choice.model, engine=far, config=choice.config, **loading)
     if zero.HERE:
         zero.offer(engine)  # the GPU is only there during a turn
-        return engine
-    engine.warm_up()
-    _learn_pace(engine)
+    elif not far:
+        engine.warm_up()
+        _learn_pace(engine)
     return engine
 
 
-def _learn_pace(engine: Engine) -> None:
+def _learn_pace(engine: AnyEngine) -> None:
     """Answer once about a blank picture, so that the first person is told how long theirs will take."""
     with tempfile.TemporaryDirectory() as folder:
         blank = Path(folder) / "blank.png"
@@ -53,19 +56,22 @@ def _learn_pace(engine: Engine) -> None:
     engine.free_memory()
 
 
-def facts(engine: Engine) -> ModelFacts:
-    model, config = engine.model, engine.config
+def facts(engine: AnyEngine) -> ModelFacts:
+    """What the page says of a model; a far one keeps some of it to itself."""
+    config, told = engine.config, engine.facts()
     vision, decoder, pixels = config.vision, config.decoder, config.pixels
     window = vision.window_size and vision.window_size // pixels.factor
     return ModelFacts(
         name=engine.name,
         family=config.family,
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        device=str(model.device),
-        dtype=str(model.dtype).removeprefix("torch."),
-        attention=str(model.backend),
+        parameters=sum(w.numel() for w in engine.model.parameters()) if hasattr(engine, "model") else 0,
+        device=told["device"],
+        dtype=told["dtype"] or "",
+        attention=told["attention"] or "",
+        quantize=told["quantize"] or "none",
+        quantize_reason=told["quantize_reason"] or "",
+        weights_bytes=told["weights_bytes"] or 0,
         context_length=decoder.context_length,
-        weights_bytes=model.nbytes,
         axes="".join("thw"[axis] for axis in mrope_axes(decoder.mrope_section, decoder.mrope_interleaved)),
         cell=pixels.factor,
         largest_edge=math.isqrt(pixels.image_max_pixels) // pixels.factor * pixels.factor,

@@ -38,6 +38,7 @@ class Choice:
     attention: str = "auto"
     device: str = "auto"
     engine: str = "local"  # or the address of an OpenAI-compatible server
+    config: str | None = None  # where a served model's config and tokenizer are, if not under its name
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ui.service.telling import Live, in_words
 from ui.state import Ask, Exchange, Settings, UserSession
 
 if TYPE_CHECKING:
-    from vlm.chat.session import Engine
+    from vlm.chat.session import AnyEngine
     from vlm.records import Trace
 
 log = logging.getLogger("glassbox")
@@ -41,7 +41,7 @@ TICK = 0.2  # seconds between two looks at a model that is being loaded
 class Service:
     """The loaded model, or the one on its way."""
 
-    def __init__(self, engine: Engine | None = None, choice: Choice = Choice()):
+    def __init__(self, engine: AnyEngine | None = None, choice: Choice = Choice()):
         self.engine = engine
         self.choice = choice  # of the model in use, or of the first one on its way
         self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
@@ -140,7 +140,8 @@ class Service:
         """Memory that a model could still take."""
         from ui.service import backend
 
-        return backend.free_bytes(self._facts.device if self._facts else "cpu")
+        on_gpu = self._facts and self._facts.device.startswith("cuda")
+        return backend.free_bytes(self._facts.device if on_gpu else "cpu")
 
     def inspect(self, files: Items[str], model: str, prompt: str) -> dict:
         """The report of ``python -m vlm inspect``.

@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 
 from ui.state import Ask
-from vlm.chat.session import ChatSession, Engine, Event, Turn
+from vlm.chat.session import AnyEngine, ChatSession, Event, Turn
 
 HERE = bool(os.environ.get("SPACES_ZERO_GPU"))
-_engine: Engine | None = None  # the process with the GPU finds it here, since it is a copy of this one
+_engine: AnyEngine | None = None  # the process with the GPU finds it here, since it is a copy of this one
 
 
-def offer(engine: Engine) -> None:
+def offer(engine: AnyEngine) -> None:
     """Make the engine known before the first turn."""
     global _engine
     _engine = engine
