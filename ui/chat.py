@@ -122,14 +122,12 @@ def create(examples: Items[Example]) -> ChatPanel:
         )
     with gr.Row(elem_id="chat-foot"):
         with gr.Accordion("Settings", open=False, elem_id="settings"):
-            max_new_tokens = gr.Slider(1, 1024, 256, step=1, label="Longest answer (tokens)")
-            temperature = gr.Slider(
-                0, 2, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token"
-            )
+            max_new_tokens = gr.Slider(1, 1024, 256, step=1, label="Longest answer, tokens", buttons=[])
+            temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature (0: likeliest)", buttons=[])
         undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, min_width=64)
         export_html = gr.Button("Export page", size="sm", elem_id="export-html", scale=0, min_width=96)
         export_json = gr.Button("Export JSON", size="sm", elem_id="export-json", scale=0, min_width=96)
-        clear = gr.Button("Clear chat", size="sm", elem_id="clear", scale=0, min_width=88)
+        clear = gr.Button("Clear", size="sm", elem_id="clear", scale=0, min_width=56)
     download = Panel("<span hidden></span>", "download.js", elem_id="download")
     Panel("<span hidden></span>", "gestures.js", elem_id="gestures")
     return ChatPanel(

@@ -32,9 +32,9 @@ def create() -> CostCard:
     """Shown only while files wait in the box (see style.css)."""
     panel = CostPanel(template("cost.html"), "cost.js", elem_id="cost")
     with gr.Row(elem_id="detail"):
-        edge = gr.Slider(32, 192, 192, step=32, label="Largest picture (px)", min_width=120)
-        fps = gr.Slider(0.5, 8, 2, step=0.5, label="Frames a second", min_width=120)
-        frames = gr.Slider(1, 8, 8, step=1, label="Most frames", min_width=120)
+        edge = gr.Slider(32, 192, 192, step=32, label="Picture size (px)", min_width=120, buttons=[])
+        fps = gr.Slider(0.5, 8, 2, step=0.5, label="Frames a second", min_width=120, buttons=[])
+        frames = gr.Slider(1, 8, 8, step=1, label="Most frames", min_width=120, buttons=[])
     return CostCard(panel, edge, fps, frames)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -100,3 +101,12 @@ def test_mcp_clients_find_the_tools(tmp_path):
     assert "status" in found.pop("called")
     assert sorted(name.rsplit("_", 1)[-1] for name in found) == ["chat", "health", "inspect"]
     assert any("pictures and clips" in words for words in found.values())
+
+
+def test_the_readme_s_example_runs(app, monkeypatch, capsys):
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(EXAMPLES.parent)
+    exec(code.replace("http://127.0.0.1:7860", app))
+    answer, reused = capsys.readouterr().out.splitlines()[-1].rsplit(" ", 1)
+    assert answer and int(reused) > 0

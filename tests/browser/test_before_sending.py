@@ -58,7 +58,7 @@ def test_sliders_change_the_cost_and_then_the_turn(page):
     attach(page, CIRCLE, CLIP)
     expect(page.locator("#cost li")).to_have_count(2, timeout=WAIT)
     before = cost(page)
-    set_slider(page, "Largest picture (px)", 96)
+    set_slider(page, "Picture size (px)", 96)
     expect(page.locator("#cost li").first).to_contain_text("9 tokens", timeout=WAIT)
     set_slider(page, "Most frames", 2)
     expect(page.locator("#cost li").last).to_contain_text("2 frames at", timeout=WAIT)

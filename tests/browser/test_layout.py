@@ -77,6 +77,8 @@ def test_the_panels_fold_under_the_chat_on_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 844})
     left, right = (page.locator(part).bounding_box() for part in ("#left", "#right"))
     assert right["y"] >= left["y"] + left["height"]
+    card = page.locator("#patch-grid").bounding_box()
+    assert right["y"] + right["height"] >= card["y"] + card["height"]  # and the page scrolls that far
     page.set_viewport_size({"width": 1440, "height": 900})
     left, right = (page.locator(part).bounding_box() for part in ("#left", "#right"))
     assert right["x"] >= left["x"] + left["width"] and abs(right["y"] - left["y"]) < 2

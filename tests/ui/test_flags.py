@@ -28,7 +28,8 @@ def served(monkeypatch):
 def test_flags_reach_the_model_and_the_server(served):
     flags = (
         "--model some/where --quantize nf4 --attention eager --device cpu --engine http://127.0.0.1:8000/v1 "
-        "--config c --host 0.0.0.0 --port 8000 --share --auth me:secret --queue-size 4 --max-file-size 5mb --mcp"
+        "--config c --host 0.0.0.0 --port 8000 --share --auth me:secret --queue-size 4 --max-file-size 5mb "
+        "--mcp"
     )
     assert RUNNER.invoke(APP, flags.split()).exit_code == 0
     ((choice, serving),) = served

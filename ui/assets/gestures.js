@@ -35,3 +35,21 @@ document.addEventListener("paste", (event) => {
   const files = event.clipboardData?.files;
   if (files?.length && !own(event.target)) handOver("paste", files);
 });
+
+// A conversation that was read to its end stays at its end when the room for it changes.
+let atEnd = true, tall = 0;
+const talk = () => document.querySelector("#chat .bubble-wrap");
+left.addEventListener("scroll", ({ target }) => {
+  if (target === talk()) atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 40;
+}, true);
+const room = new ResizeObserver(([entry]) => {
+  const now = entry.contentRect.height;
+  if (now < tall && atEnd) talk()?.scrollTo(0, talk().scrollHeight);
+  tall = now;
+});
+const watchRoom = () => {
+  const chat = document.querySelector("#chat"); // Gradio puts it in later
+  if (chat) room.observe(chat);
+  else requestAnimationFrame(watchRoom);
+};
+watchRoom();
