@@ -10,6 +10,7 @@ import pytest
 
 from ui.service import Choice, Failed, Finished, Refused, Service, Working, backend
 from ui.service import service as module
+from ui.service.telling import fetched_bytes
 from ui.state import Ask, UserSession
 from vlm.records import InputError, MediaError, Progress, Step, Trace
 
@@ -170,3 +171,12 @@ def test_traces_of_a_stopped_turn_stay_in_step(service, user, trace):
     stopped = replace(trace, answer="", finish="stopped")
     run(service, user, stopped)
     assert len(user.exchanges) == len(user.chat.turns) == 1
+
+
+def test_what_came_from_the_hub_is_told(monkeypatch, tmp_path):
+    blobs = tmp_path / "models--who--model" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "abc.incomplete").write_bytes(bytes(1000))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert fetched_bytes("who/model") == 1000
+    assert fetched_bytes("who/other") == fetched_bytes("tiny") == fetched_bytes(str(tmp_path)) == 0

@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -26,7 +25,7 @@ from ui.service.records import (
     TooMuch,
     Working,
 )
-from ui.service.telling import Live, in_words
+from ui.service.telling import Live, fetched_bytes, in_words
 from ui.state import Ask, Exchange, Settings, UserSession
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Service:
         self.engine = engine
         self.choice = choice  # of the model in use, or of the first one on its way
         self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
-        self._began = 0.0
+        self._began, self._wanted = 0.0, choice.model
         self._facts: ModelFacts | None = None
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._elsewhere: OrderedDict[str, list[dict]] = OrderedDict()  # by a medium's digest
@@ -62,17 +61,20 @@ class Service:
         with self._lock:
             if self._loading.state == "loading" and self._began:
                 raise Refused(f"{self._loading.text} Wait for it.")
-            self._began = time.monotonic()
+            self._began, self._wanted = time.monotonic(), choice.model
             self._say("loading", f"Loading {choice.model}: starting.")
         thread = threading.Thread(target=self._load, args=(choice,), name="load", daemon=True)
         thread.start()
         return thread
 
     def loading(self) -> Loading:
-        """How far the model is, with the seconds it has taken so far."""
-        going = self._loading.state == "loading" and self._began
-        taken = time.monotonic() - self._began if going else self._loading.seconds
-        return replace(self._loading, seconds=taken)
+        """How far the model is, with the seconds it has taken so far and what came from the hub."""
+        if self._loading.state != "loading" or not self._began:
+            return self._loading
+        text, size = self._loading.text, fetched_bytes(self._wanted)
+        if size:
+            text = f"{text.rstrip('.')}, {size / 2**30:.1f} GiB from the hub are here."
+        return Loading("loading", text, time.monotonic() - self._began)
 
     def facts(self) -> ModelFacts | None:
         """What the page says about the model in use; None before the first one is there."""
@@ -219,9 +221,8 @@ class Service:
         while self.engine is None and not user.stop.is_set():
             if self._loading.state == "failed":
                 raise Refused(self._loading.text)
-            yield Working(
-                f"{self._loading.text.rstrip('.')} ({self.loading().seconds:.0f} s)", False, stage="load"
-            )
+            loading = self.loading()
+            yield Working(f"{loading.text.rstrip('.')} ({loading.seconds:.0f} s)", False, stage="load")
             time.sleep(TICK)
 
     def _conversation(self, user: UserSession, ask: Ask, backend) -> tuple:

@@ -1,8 +1,9 @@
-"""The engine's events in the page's words."""
+"""The engine's events, and a model's way here, in the page's words."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ui.service.records import Said, Working
@@ -39,3 +40,13 @@ def in_words(event: Progress) -> Working:
     elif event.total and event.total > 1 and str(event.total) not in text:
         text = f"{text} {event.done:,}/{event.total:,}"
     return Working(text, event.stage != "media", share, event.stage)
+
+
+def fetched_bytes(model: str) -> int:
+    """How much of a hub repository is on this machine already; 0 where ``model`` is none."""
+    if model.count("/") != 1 or Path(model).exists():
+        return 0
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "blobs"
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
