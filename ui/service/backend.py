@@ -33,9 +33,7 @@ OTHERS = {"Qwen2-VL": "qwen2-vl-7b", "Qwen2.5-VL": "qwen2.5-vl-7b", "Qwen3-VL": 
 
 def open_engine(choice: Choice) -> AnyEngine:
     """Load a model, or connect to a server that has. Raises InputError with a sentence for the person."""
-    loading = {"device": choice.device, "attention": choice.attention}
-    if choice.quantize != "auto":
-        loading["quantize"] = choice.quantize
+    loading = {"device": choice.device, "attention": choice.attention, "quantize": choice.quantize}
     far = None if choice.engine == "local" else choice.engine
     engine = engines.open_engine(choice.model, engine=far, config=choice.config, **loading)
     if zero.HERE:
