@@ -13,7 +13,7 @@ TEXTS = """() => {
   const UNSEEN = "script, style, .sr-only, [aria-hidden=true], option, textarea";
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
+  for (let number = 0; walker.nextNode(); number++) {
     const node = walker.currentNode, parent = node.parentElement;
     if (!node.textContent.trim() || parent.closest(UNSEEN)) continue;
     if (!parent.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
@@ -26,7 +26,7 @@ TEXTS = """() => {
         if (style.overflowX !== "visible") { l = Math.max(l, box.left); r = Math.min(r, box.right); }
         if (style.overflowY !== "visible") { t = Math.max(t, box.top); b = Math.min(b, box.bottom); }
       }
-      if (r - l > 2 && b - t > 4) found.push([node.textContent.trim().slice(0, 40), l, t, r, b]);
+      if (r - l > 2 && b - t > 4) found.push([number, node.textContent.trim().slice(0, 40), l, t, r, b]);
     }
   }
   return found;
@@ -37,10 +37,10 @@ def overlaps(page: Page) -> list[tuple[str, str]]:
     """Pairs of texts whose boxes share more than a hair."""
     texts = page.evaluate(TEXTS)
     found = []
-    for i, (one, l1, t1, r1, b1) in enumerate(texts):
-        for two, l2, t2, r2, b2 in texts[i + 1 :]:
+    for i, (n1, one, l1, t1, r1, b1) in enumerate(texts):
+        for n2, two, l2, t2, r2, b2 in texts[i + 1 :]:
             across, down = min(r1, r2) - max(l1, l2), min(b1, b2) - max(t1, t2)
-            if across > 2 and down > 3:
+            if n1 != n2 and across > 2 and down > 3:  # a text cut short has several boxes of its own
                 found.append((one, two))
     return found
 

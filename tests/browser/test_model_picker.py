@@ -42,6 +42,8 @@ def test_a_switch_of_model_keeps_the_chat_and_asks_anew(page):
     open_tab(page, "Model")
     page.get_by_label("Attention", exact=True).click()
     page.get_by_role("option", name="eager").click()
+    page.get_by_label("Quantise", exact=True).click()
+    page.get_by_role("option", name="nf4").click()
     pick(page, MODEL)
     expect(page.locator("#header")).to_contain_text("eager", timeout=WAIT)
     expect(page.locator("#model-facts [data-state]")).to_have_attribute("data-state", "ready", timeout=WAIT)
@@ -50,6 +52,7 @@ def test_a_switch_of_model_keeps_the_chat_and_asks_anew(page):
     page.locator("#chat button[title=Retry]").click()  # the question and its picture go to the new model
     open_tab(page, "Run")
     expect(page.locator("#run [data-stat=Attention]")).to_contain_text("eager", timeout=WAIT)
+    expect(page.locator("#run [data-stat=Quantisation]")).to_contain_text("nf4")
     assert len(answers(page)) == 1
 
 
