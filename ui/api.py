@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import gradio as gr
 
+from ui.media_input import MediaInput
 from ui.service import Failed, Finished, Refused, Said, Service
 from ui.state import Ask, Settings, UserSession
 
@@ -122,7 +123,7 @@ def create(service: Service) -> None:
     api = Api(service)
     with gr.Column(visible=False):
         message = gr.Textbox(label="message")
-        files = gr.File(label="files", file_count="multiple", file_types=["image", "video"], type="filepath")
+        files = MediaInput("files")
         history = gr.Textbox("", label="history_id")
         longest = gr.Number(256, label="max_new_tokens", minimum=1, maximum=4096, precision=0)
         temperature = gr.Number(0, label="temperature", minimum=0, maximum=2)

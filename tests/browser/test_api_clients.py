@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,29 +79,41 @@ def test_eight_clients_at_once_are_all_answered_and_none_is_mixed_up(app):
     assert len({history for _, _, history in talks}) == 8
 
 
-def test_mcp_clients_find_the_tools(tmp_path):
+def test_mcp_clients_ask_about_a_picture(tmp_path):
     mcp = pytest.importorskip("mcp")
     from mcp.client.streamable_http import streamablehttp_client
 
-    async def tools(address: str) -> dict:
+    async def talk(address: str) -> dict[str, str]:
         async with (
             streamablehttp_client(f"{address}gradio_api/mcp/") as (read, write, _),
             mcp.ClientSession(read, write) as session,
         ):
             await session.initialize()
-            listed = {tool.name: tool for tool in (await session.list_tools()).tools}
-            health = next(name for name in listed if name.endswith("health"))
-            called = await session.call_tool(health, {})
-            return {name: tool.description for name, tool in listed.items()} | {
-                "called": called.content[0].text
+            tools = {tool.name.rsplit("_", 1)[-1]: tool for tool in (await session.list_tools()).tools}
+            picture = "data:image/png;base64," + base64.b64encode(CIRCLE.read_bytes()).decode()
+
+            async def call(name: str, **given) -> str:
+                return str((await session.call_tool(tools[name].name, given)).content)
+
+            return {
+                "tools": " ".join(sorted(tools)),
+                "words": tools["chat"].description,
+                "health": await call("health"),
+                "chat": await call("chat", message="What shape is it?", files=[picture]),
+                "inspect": await call("inspect", files=[picture], model="qwen2.5-vl-7b"),
+                "foreign": await call("inspect", files=["https://evil.example/a.png"]),
+                "server's own": await call("inspect", files=["/etc/passwd"]),
             }
 
     program = ("app.py", "--model", MODEL, "--device", "cpu", "--mcp")
     with running_app(tmp_path, *program) as address, ThreadPoolExecutor(1) as pool:
-        found = pool.submit(asyncio.run, tools(address)).result()
-    assert "status" in found.pop("called")
-    assert sorted(name.rsplit("_", 1)[-1] for name in found) == ["chat", "health", "inspect"]
-    assert any("pictures and clips" in words for words in found.values())
+        found = pool.submit(asyncio.run, talk(address)).result()
+    assert found["tools"] == "chat health inspect"
+    assert "pictures and clips" in found["words"]
+    assert "status" in found["health"]
+    assert "prompt_tokens_by_kind" in found["chat"]
+    assert "64" in found["inspect"]
+    assert "uploaded here" in found["foreign"] and "uploaded here" in found["server's own"]
 
 
 def test_the_readme_s_example_runs(app, monkeypatch, capsys):

@@ -17,7 +17,8 @@ class TooMuch(Refused):
     """The turn does not fit. ``choices`` are the ways out, each with a ``text`` for the person."""
 
     def __init__(self, problem: str, choices: tuple):
-        super().__init__(problem + (" Choose a way out." if choices else " Clear the chat."))
+        ways = "; ".join(choice.text for choice in choices)
+        super().__init__(f"{problem} " + (f"Ways out: {ways}." if ways else "Clear the chat."))
         self.choices = choices
 
 
