@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder
 
 _ROUTE = "/gradio_api/file="
 _WORDS = (
-    "Pictures and clips: each a data URI (data:image/png;base64,…), or the address of a file that was uploaded "
+    "Pictures and clips: each a data URI (data:image/png;base64,…) or the address of a file that was uploaded "
     "to this server, such as the tool upload_file_to_gradio gives. Other addresses are not fetched."
 )
 
