@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from dataclasses import dataclass
 
@@ -121,6 +122,8 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
     def load(*choice):
         if model_panel.begin(service, *choice):
             yield from follow()
+            if service.loading().state == "failed":
+                gr.Warning(html.escape(service.loading().text, quote=False))
         else:
             yield {model.load: gr.Button(interactive=True)}
 

@@ -181,7 +181,7 @@ class Events:
     def _ways(self, session: UserSession, running: bool) -> Updates:
         """The ways out as buttons, while there are any."""
         ways = () if running or session.refused is None else session.refused[1]
-        words = [way.text[0].upper() + way.text[1:] for way in ways] + [""] * chat.MAX_WAYS
+        words = [f"Send: {way.text}" for way in ways] + [""] * chat.MAX_WAYS
         return {
             button: gr.Button(text, visible=bool(text))
             for button, text in zip(self.talk.ways, words, strict=False)

@@ -42,5 +42,6 @@ def render(service: Service) -> dict:
             ("attention", facts.attention),
         ]
     chips = [(name, value) for name, value in chips if value]
-    note = loading.text if loading.state != "ready" else ""
+    failed_beside_a_model = loading.state == "failed" and facts is not None  # the Model panel tells of it
+    note = "" if loading.state == "ready" or failed_beside_a_model else loading.text
     return {"chips": chips, "note": note, "state": loading.state}

@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder
 
 _ROUTE = "/gradio_api/file="
 _WORDS = (
-    "Pictures and clips: each a data URI (data:image/png;base64,…) or the address of a file that was uploaded "
+    "Pictures and clips: each a data URI (data:image/png;base64,…) or the address of a file uploaded "
     "to this server, such as the tool upload_file_to_gradio gives. Other addresses are not fetched."
 )
 
@@ -24,6 +24,7 @@ class _Files(GradioRootModel):
 class MediaInput(gr.File):
     """A list of files. Gradio's own describes lists to MCP clients by a schema that none can resolve."""
 
+    is_template = True  # else Gradio looks for a front end of its own
     data_model = _Files
 
     def __init__(self, label: str):

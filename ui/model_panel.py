@@ -90,12 +90,13 @@ def render(service: Service) -> dict:
     rows = []
     if facts:
         rows = [
-            ["Weights", f"{facts.weights_bytes / 2**20:,.0f} MiB" if facts.weights_bytes else "elsewhere"],
-            ["Context", f"{facts.context_length:,} tokens"],
             [
-                "Quantisation",
-                facts.quantize + (f": {facts.quantize_reason}" if facts.quantize_reason else ""),
+                "Weights",
+                f"{facts.weights_bytes / 2**20:,.0f} MiB" if facts.weights_bytes else "elsewhere",
+                "",
             ],
+            ["Context", f"{facts.context_length:,} tokens", ""],
+            ["Quantisation", facts.quantize, facts.quantize_reason],
         ]
     tiny = bool(facts) and facts.name == "tiny"
     return {

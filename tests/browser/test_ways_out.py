@@ -19,7 +19,7 @@ def test_a_chat_that_is_too_long_forgets_its_oldest_turn_on_a_click(page):
     expect(ways.first).to_be_visible(timeout=WAIT)
     assert page.input_value("#box textarea") == long
     assert len(answers(page)) == 1
-    ways.filter(has_text="Forget the oldest").click()
+    ways.filter(has_text="forget the oldest turn").click()
     wait_for_turn(page, 2, "And now?")
     expect(ways).to_have_count(0)
     assert page.input_value("#box textarea") == ""

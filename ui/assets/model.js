@@ -1,6 +1,6 @@
-const fact = ([label, value]) => {
+const fact = ([label, value, meaning]) => {
   const node = make("div", "gb-stat");
-  node.append(make("dt", "", label), make("dd", "", value));
+  node.append(make("dt", "", label), make("dd", "", value), make("dd", "gb-soft", meaning));
   return node;
 };
 

@@ -18,7 +18,9 @@ class TooMuch(Refused):
 
     def __init__(self, problem: str, choices: tuple):
         ways = "; ".join(choice.text for choice in choices)
-        super().__init__(f"{problem} " + (f"Ways out: {ways}." if ways else "Clear the chat."))
+        super().__init__(
+            f"{problem} " + (f"Ways out: {ways}." if ways else "Shorten the question or clear the chat.")
+        )
         self.choices = choices
 
 

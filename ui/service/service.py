@@ -100,7 +100,8 @@ class Service:
                 logging.WARNING if known else logging.ERROR, "%s: %s", choice.model, error, exc_info=not known
             )
             words = str(error) if known else f"{type(error).__name__}: {error}"
-            self._say("failed", f"{choice.model} could not be loaded: {words}")
+            named = words.startswith(choice.model)
+            self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
             return
         self.engine, self.choice = engine, choice
         for user in list(self._users):  # their caches belong to the model before
