@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ui.machine import HUB
 from ui.service import zero
 from ui.service.records import Choice, ModelFacts
 from ui.state import Ask, Settings
@@ -18,7 +19,7 @@ from vlm import engines
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import AnyEngine, BudgetError, ChatSession, Event, Plan
 from vlm.families.checkpoint import meta_model, open_config
-from vlm.families.naming import presets
+from vlm.families.naming import is_preset, presets
 from vlm.inputs.media import MediaOptions, open_media
 from vlm.models.devices import free_bytes
 from vlm.models.rope import mrope_axes
@@ -35,7 +36,9 @@ def open_engine(choice: Choice) -> AnyEngine:
     """Load a model, or connect to a server that has. Raises InputError with a sentence for the person."""
     loading = {"device": choice.device, "attention": choice.attention, "quantize": choice.quantize}
     far = None if choice.engine == "local" else choice.engine
-    engine = engines.open_engine(choice.model, engine=far, config=choice.config, **loading)
+    preset = is_preset(choice.model) and not far  # a config alone: its weights are on the hub
+    model = HUB[choice.model] if preset else choice.model
+    engine = engines.open_engine(model, engine=far, config=choice.config, **loading)
     if zero.HERE:
         zero.offer(engine)  # the GPU is only there during a turn
     elif not far:
