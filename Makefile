@@ -33,7 +33,7 @@ $(VENV)/.run: requirements.txt
 	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+$(VENV)/.dev: requirements-dev.txt requirements-train.txt $(VENV)/.run
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

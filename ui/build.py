@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import html
 import logging
+from dataclasses import dataclass
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import chat, patch_grid, positions, tokens
-from ui.draw import short_number
+from ui import api, chat, cost, header, model_panel, patch_grid, positions, run_panel, tokens
 from ui.events import Events
+from ui.examples import read_examples
 from ui.guard import Guard
 from ui.panel import ASSETS
 from ui.service import Service
 from ui.state import UserSession
 from ui.theme import THEME
 
-TITLE = "Glassbox VL"
-TINY = "The embedded model knows drawn shapes: their colour, size, number and place, and how they move."
-FAMILIES = {
-    "qwen2_vl": "Qwen2-VL",
-    "qwen2_5_vl": "Qwen2.5-VL",
-    "qwen3_vl": "Qwen3-VL",
-    "qwen3_vl_moe": "Qwen3-VL MoE",
-}
+HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+QUICK = {"queue": False, **HIDDEN}
 
 
-def build(service: Service) -> gr.Blocks:
-    """The whole page for one loaded model."""
-    with gr.Blocks(title=TITLE, delete_cache=(3600, 86400), fill_width=True, analytics_enabled=False) as page:
+@dataclass(frozen=True)
+class Serving:
+    """How the page is served."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    share: bool = False
+    auth: tuple[str, str] | None = None
+    queue_size: int = 32
+    max_file_size: str = "100mb"
+    mcp: bool = False
+
+
+def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
+    """The whole page; the model may still be on its way."""
+    examples = read_examples()
+    with gr.Blocks(
+        title=header.TITLE, delete_cache=(3600, 86400), fill_width=True, analytics_enabled=False
+    ) as page:
         user = gr.State(UserSession(), delete_callback=UserSession.forget)
-        gr.HTML(_header(service), elem_id="header", js_on_load=None, apply_default_css=False)
+        head = header.create(service)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=340, elem_id="left"):
-                talk = chat.create(hint=TINY if service.facts().name == "tiny" else "")
+                talk = chat.create(examples)
             with gr.Column(scale=6, min_width=340, elem_id="right"):
                 turn = gr.Dropdown(
                     [], label="Turn shown", visible=False, elem_id="turn", filterable=False, container=False
@@ -46,50 +57,91 @@ def build(service: Service) -> gr.Blocks:
                         place = positions.create()
                     with gr.Tab("Tokens"):
                         count = tokens.create()
-        panels = {grid: patch_grid, place: positions, count: tokens}
-        _wire(page, Events(service, talk, turn, panels, page.GRADIO_CACHE), user)
-    return page.queue(max_size=32)
+                    with gr.Tab("Run"):
+                        figures = run_panel.create()
+                    with gr.Tab("Model"):
+                        model = model_panel.create(service.choice)
+        panels = {grid: patch_grid, place: positions, count: tokens, figures: run_panel}
+        events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
+        _wire_chat(events, examples, user)
+        _wire_cost(events, user)
+        _wire_model(page, events, model)
+        # Written back once, so that Gradio knows the state's age and frees it after the page is closed.
+        page.load(lambda session: session, user, user, **QUICK)
+        api.create(service)
+    return page.queue(max_size=serving.queue_size)
 
 
-def _wire(page: gr.Blocks, events: Events, user: gr.State) -> None:
-    """Send, examples, stop, clear, and the choice of a turn."""
+def _wire_chat(events: Events, examples, user: gr.State) -> None:
+    """Send, examples, edit, retry, stop, undo, clear, export, and the choice of a turn."""
     talk, panels = events.talk, list(events.panels)
-    settings = [user, talk.max_new_tokens, talk.temperature]
-    private = {"show_progress": "hidden", "api_visibility": "private"}
+    settings = [user, *talk.settings]
     # Four turns may run at once: one answers, the others are told that they wait for it.
-    running = {"outputs": events.outputs, "concurrency_limit": 4, "concurrency_id": "turn", **private}
-    quick = {"queue": False, **private}
+    running = {"outputs": events.outputs, "concurrency_limit": 4, "concurrency_id": "turn", **HIDDEN}
     talk.box.submit(events.send, [talk.box, *settings], **running)
-    for button, (file, _, question) in zip(talk.examples, chat.TRY, strict=True):
-        button.click(events.example(file, question), settings, **running)
-    talk.box.stop(UserSession.halt, user, None, **quick)
-    talk.clear.click(events.clear, user, [talk.chatbot, talk.status, events.turn, *panels], **quick)
-    events.turn.input(events.show, events.turn, panels, **private)  # queued, so that its warning shows
-    # Written back once, so that Gradio knows the state's age and frees it after the page is closed.
-    page.load(lambda session: session, user, user, **quick)
+    talk.chatbot.edit(events.edit, settings, **running)
+    talk.chatbot.retry(events.retry, settings, **running)
+    for button, example in zip(talk.examples, examples, strict=True):
+        button.click(events.example(example), settings, **running)
+    for number, button in enumerate(talk.ways):
+        button.click(events.choose(number), user, **running)
+    talk.box.stop(UserSession.halt, user, None, **QUICK)
+    changed = [talk.chatbot, talk.status, talk.box, *talk.ways, events.turn, *panels]
+    talk.chatbot.undo(events.undo, user, changed, **HIDDEN)
+    talk.undo.click(events.undo, user, changed, **HIDDEN)
+    talk.clear.click(events.clear, user, changed, **QUICK)
+    talk.export_html.click(events.export_page, user, talk.download, **HIDDEN)
+    talk.export_json.click(events.export_json, user, talk.download, **QUICK)
+    events.turn.input(events.show, events.turn, panels, **HIDDEN)  # queued, so that its warning shows
 
 
-def _header(service: Service) -> str:
-    """Static markup; the model's own words are escaped."""
-    facts = service.facts()
-    shown = (
-        ("model", facts.name),
-        ("architecture", FAMILIES.get(facts.family, facts.family)),
-        ("parameters", short_number(facts.parameters)),
-        ("device", facts.device),
-        ("precision", facts.dtype),
-        ("attention", facts.attention),
-    )
-    chips = "".join(f"<span><small>{name}</small>{html.escape(value)}</span>" for name, value in shown)
-    return (
-        f'<div class="gb-head"><div><h1>{TITLE}</h1>'
-        "<p>Chat with a vision-language model and see what it sees.</p>"
-        f'</div><div class="gb-model">{chips}</div></div>'
-    )
+def _wire_cost(events: Events, user: gr.State) -> None:
+    """The cost follows the box and the sliders; of many changes only the last one matters."""
+    talk = events.talk
+    inputs = [talk.box, user, *talk.settings]
+    triggers = [talk.box.change, *(slider.change for slider in talk.cost.sliders)]
+    gr.on(triggers, events.cost, inputs, talk.cost.panel, trigger_mode="always_last", **QUICK)
 
 
-def launch(page: gr.Blocks, host: str, port: int) -> None:
-    """Serve the page until interrupted.
+def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) -> None:
+    """The picker, and what a page shows while a model is on its way, its own or another person's."""
+    service, card = events.service, events.talk.cost
+    shown = [events.head, model.facts, model.load, *card.sliders, model.offer, model.model]
+
+    def follow():
+        for facts in model_panel.follow(service):
+            busy = facts["state"] == "loading"
+            yield {
+                events.head: header.render(service),
+                model.facts: facts,
+                model.load: gr.Button(interactive=not busy),
+            }
+        if service.facts():
+            yield cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+
+    def load(*choice):
+        if model_panel.begin(service, *choice):
+            yield from follow()
+            if service.loading().state == "failed":
+                gr.Warning(html.escape(service.loading().text, quote=False))
+        else:
+            yield {model.load: gr.Button(interactive=True)}
+
+    def take_offer(quantize, attention, device):
+        better = model_panel.next_better(service)
+        if better:
+            yield {model.model: better.hub}
+            yield from load(better.hub, quantize, attention, device)
+
+    free = {"concurrency_limit": None, **HIDDEN}
+    how = [model.quantize, model.attention, model.device]
+    page.load(follow, None, shown, **free)
+    model.load.click(load, [model.model, *how], shown, **free)
+    model.offer.click(take_offer, how, shown, **free)
+
+
+def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> None:
+    """Serve the page until interrupted; the model is loaded once the page answers.
 
     Raises:
         OSError: the port cannot be had.
@@ -99,16 +151,24 @@ def launch(page: gr.Blocks, host: str, port: int) -> None:
         "theme": THEME,
         "css_paths": ASSETS / "style.css",
         "footer_links": [],
-        "app_kwargs": {"middleware": [Middleware(Guard, host=host)]},
-        "max_file_size": "100mb",
+        "app_kwargs": {"middleware": [Middleware(Guard, host="0.0.0.0" if serving.share else serving.host)]},
+        "max_file_size": serving.max_file_size,
         "allowed_paths": [],
         "ssr_mode": False,
         "show_error": False,
         "run_history": False,
         "enable_monitoring": False,
         "strict_cors": True,
+        "share": serving.share,
+        "auth": serving.auth,
+        "mcp_server": serving.mcp,
     }
     try:
-        page.launch(server_name=host, server_port=port, **options)
+        page.launch(server_name=serving.host, server_port=serving.port, prevent_thread_lock=True, **options)
     except OSError as error:
-        raise OSError(f"cannot listen on {host} port {port}: choose another with --port") from error
+        raise OSError(
+            f"cannot listen on {serving.host} port {serving.port}: choose another with --port"
+        ) from error
+    if service.engine is None:
+        service.load(service.choice)
+    page.block_thread()

@@ -12,19 +12,12 @@ from pathlib import Path
 
 import gradio as gr
 
+from ui import cost
+from ui.examples import Example
 from ui.panel import Panel
-from ui.service import Failed, Finished, Refused, Said, Service
-from ui.state import UserSession
-from vlm.records import Trace
+from ui.service import Failed, Finished, Refused, Said, Service, TooMuch, Working
+from ui.state import Ask, Exchange, UserSession
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-# (file, picture on the button, question)
-TRY = (
-    ("circle.png", "circle.png", "What colour is the circle?"),
-    ("shapes.png", "shapes.png", "How many objects are there?"),
-    ("star.png", "star.png", "Where is the star?"),
-    ("moving_circle.mp4", "moving_circle_poster.png", "Which way does the circle move?"),
-)
 # What browsers can show; other files stand in the chat by their name.
 VIEWABLE = {
     ".png",
@@ -40,19 +33,22 @@ VIEWABLE = {
     ".webm",
     ".ogv",
 }
+MAX_WAYS = 4  # out, where a question does not fit: pixels, frames, files, turns
 INTERVAL = 1 / 12  # seconds between two updates of a streaming answer
 ENDINGS = {
     "stopped": "(stopped)",
     "length": "(token limit reached)",
     "context": "(context is full)",
     "loop": "(ended: it repeats itself)",
+    "memory": "(broke off: out of memory)",
+    "cut": "(broke off: the connection to the other machine was lost)",
 }
 _CODE = re.compile(r"(```.*?(?:```|$)|`[^`\n]+`)", re.DOTALL)
-WELCOME = "### Show it something\nDrop pictures or clips into the box below and ask, or try an example."
+WELCOME = "### Show it something\nDrop pictures or clips anywhere here and ask, or try an example below."
 
 
 class Status(Panel):
-    """One line that says what is going on."""
+    """One line that says what is going on, and how far it is."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +57,35 @@ class ChatPanel:
 
     chatbot: gr.Chatbot
     status: Status
+    cost: cost.CostCard
     box: gr.MultimodalTextbox
     examples: tuple[gr.Button, ...]
     max_new_tokens: gr.Slider
     temperature: gr.Slider
+    undo: gr.Button
+    export_json: gr.Button
+    export_html: gr.Button
     clear: gr.Button
+    ways: tuple[gr.Button, ...]  # out, where a question does not fit
+    download: Panel
+
+    @property
+    def settings(self) -> list[gr.Slider]:
+        """In the order of `ui.events.settings_of`."""
+        return [self.max_new_tokens, self.temperature, *self.cost.sliders]
+
+    @property
+    def buttons(self) -> list[gr.Button]:
+        """They rest while an answer is written."""
+        return [*self.examples, self.undo, self.clear]
 
 
 @dataclass(frozen=True)
 class View:
-    """What the chat shows at one moment of a turn; ``box`` is None where it is left as it is."""
+    """What the chat shows at one moment of a turn; ``box`` is None where it is left as it is.
+
+    ``live`` are the figures of the answer so far, under the names of a trace's statistics.
+    """
 
     messages: list[dict]
     status: dict
@@ -78,19 +93,23 @@ class View:
     running: bool = True
     finished: Finished | None = None
     warning: str | None = None
+    live: dict | None = None
 
 
-def create(hint: str = "") -> ChatPanel:
-    """Chat, status line, input box, examples and settings, from top to bottom.
-
-    ``hint`` is added to what the empty chat says.
-    """
+def create(examples: Items[Example]) -> ChatPanel:
+    """Chat, status line, cost, input box, examples and settings, from top to bottom."""
     chatbot = gr.Chatbot(
         elem_id="chat", show_label=False, container=False, height=None, buttons=["copy"], layout="bubble",
         group_consecutive_messages=False, allow_tags=False, latex_delimiters=[], feedback_options=None,
-        placeholder=f"{WELCOME}\n\n{hint}",
+        editable="user", placeholder=WELCOME,
     )  # fmt: skip
-    status = Status('<i class="gb-pulse"></i><span></span>', "status.js", elem_id="status")
+    status = Status(
+        '<i class="gb-pulse"></i><span></span><progress max="1" aria-label="Progress"></progress>',
+        "status.js", elem_id="status",
+    )  # fmt: skip
+    card = cost.create()
+    with gr.Row(elem_id="ways"):
+        ways = tuple(gr.Button("", size="sm", visible=False, min_width=140) for _ in range(MAX_WAYS))
     box = gr.MultimodalTextbox(
         elem_id="box", show_label=False, file_types=["image", "video"], file_count="multiple",
         sources=["upload"], max_plain_text_length=32_000, placeholder="Ask about your pictures …",
@@ -98,75 +117,94 @@ def create(hint: str = "") -> ChatPanel:
     )  # fmt: skip
     gr.HTML("<p>Examples, each in a new chat</p>", elem_id="examples-head", js_on_load=None)
     with gr.Row(elem_id="examples"):
-        examples = tuple(
-            gr.Button(question, icon=EXAMPLES / poster, size="sm", min_width=150)
-            for _, poster, question in TRY
+        buttons = tuple(
+            gr.Button(example.question, icon=example.poster, size="sm", min_width=120) for example in examples
         )
     with gr.Row(elem_id="chat-foot"):
         with gr.Accordion("Settings", open=False, elem_id="settings"):
-            max_new_tokens = gr.Slider(1, 1024, 256, step=1, label="Longest answer (tokens)")
-            temperature = gr.Slider(
-                0, 2, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token"
-            )
-        clear = gr.Button("Clear chat", size="sm", elem_id="clear", scale=0, min_width=110)
-    return ChatPanel(chatbot, status, box, examples, max_new_tokens, temperature, clear)
+            max_new_tokens = gr.Slider(1, 1024, 256, step=1, label="Longest answer, tokens", buttons=[])
+            temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature (0: likeliest)", buttons=[])
+        undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, min_width=64)
+        export_html = gr.Button("Export page", size="sm", elem_id="export-html", scale=0, min_width=96)
+        export_json = gr.Button("Export JSON", size="sm", elem_id="export-json", scale=0, min_width=96)
+        clear = gr.Button("Clear", size="sm", elem_id="clear", scale=0, min_width=56)
+    download = Panel("<span hidden></span>", "download.js", elem_id="download")
+    Panel("<span hidden></span>", "gestures.js", elem_id="gestures")
+    return ChatPanel(
+        chatbot, status, card, box, buttons, max_new_tokens, temperature, undo, export_json, export_html,
+        clear, ways, download,
+    )  # fmt: skip
 
 
-def converse(
-    service: Service,
-    user: UserSession,
-    text: str,
-    files: Items[str],
-    limit: int,
-    temperature: float,
-    from_box: bool,
-) -> Iterator[View]:
+def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> Iterator[View]:
     """One turn as views, at most 12 a second and the last one always.
 
     Until the files are read and the prompt fits, nothing shows in the chat and the box keeps its content;
     a turn that is refused, or fails before its first word, leaves both as they were.
     """
-    before = list(user.messages)
+    before = messages(user.exchanges)
+    earlier = before if ask.replaces is None else messages(user.exchanges[: ask.replaces])
+    question = _question(ask.text, ask.files)
     empty = {"text": "", "files": []} if from_box else None
-    kept = {"text": text, "files": list(files)} if from_box else None
-    question = _question(text, files)
+    kept = {"text": ask.text, "files": list(ask.files)} if from_box else None
     user.begin()
-    yield View(before, _working("starting"))
-    accepted, last, said = False, 0.0, ""
+    user.refused = None
+    yield View(before, _working(Working("starting", False)))
+    accepted, last, said, live = False, 0.0, "", {}
     try:
-        for event in service.turn(user, text, files, limit, temperature):
+        for event in service.turn(user, ask):
             if isinstance(event, Finished):
-                user.messages = [*before, *question, _answer(event.trace.answer, event.trace.finish)]
-                user.runs.append((_label(user, text), event.run_id))
-                yield View(user.messages, _done(event.trace), running=False, finished=event)
+                stats = event.run.trace.stats
+                yield View(messages(user.exchanges), _done(stats), running=False, finished=event)
                 return
             if isinstance(event, Said):
-                said, working = event.text, _working("writing")
+                said, live = event.text, event.stats
+                working = Working("writing", True, stage="writing")
             else:
-                working = _working(event.text)
+                working = event
             if user.stop.is_set() and not accepted:
                 break
-            fresh = not accepted and (isinstance(event, Said) or event.accepted)
+            fresh = working.accepted and not accepted
             accepted = accepted or fresh
             if fresh or time.monotonic() - last >= INTERVAL:
                 last = time.monotonic()
-                shown = [*before, *question, _answer(said or "…")] if accepted else before
-                yield View(shown, working, empty if fresh else None)
+                shown = [*earlier, *question, _answer(said or "…")] if accepted else before
+                figures = live | {"stage": working.text}
+                yield View(shown, _working(working), empty if fresh else None, live=figures)
         yield View(before, _idle("Stopped before the model looked at it."), kept, running=False)
     except Refused as error:
+        if isinstance(error, TooMuch):
+            user.refused = ask, error.choices
         yield View(before, _idle(""), kept if accepted else None, running=False, warning=str(error))
     except Failed as error:
-        if error.said:
-            ending = f"(broke off, reference {error.reference})"
-            user.messages, kept = [*before, *question, _answer(error.said, ending)], None
-        yield View(user.messages, _idle(""), kept if accepted else None, running=False, warning=str(error))
+        back = kept if accepted and not error.said else None
+        yield View(messages(user.exchanges), _idle(""), back, running=False, warning=str(error))
     finally:
         user.end()
 
 
+def messages(exchanges: Items[Exchange]) -> list[dict]:
+    """The conversation in Gradio's form, one message a part: so an edited question keeps its files."""
+    return [message for exchange in exchanges for message in _both(exchange)]
+
+
+def exchange_at(exchanges: Items[Exchange], index: int) -> int | None:
+    """Which exchange the message at ``index`` belongs to."""
+    end = 0
+    for number, exchange in enumerate(exchanges):
+        end += len(exchange.ask.files) + 2
+        if 0 <= index < end:
+            return number
+    return None
+
+
+def _both(exchange: Exchange) -> list[dict]:
+    return [*_question(exchange.ask.text, exchange.ask.files), _answer(exchange.answer, exchange.finish)]
+
+
 def _question(text: str, files: Items[str]) -> list[dict]:
-    parts = [_file_part(Path(file)) for file in files]
-    return [{"role": "user", "content": [*parts, {"type": "text", "text": plain(text)}]}]
+    parts = [*(_file_part(Path(file)) for file in files), plain(text)]
+    return [{"role": "user", "content": part} for part in parts]
 
 
 def plain(text: str) -> str:
@@ -177,10 +215,10 @@ def plain(text: str) -> str:
     )
 
 
-def _file_part(path: Path) -> dict:
+def _file_part(path: Path) -> dict | str:
     if path.suffix.lower() in VIEWABLE:
         return {"path": str(path), "alt_text": path.name}
-    return {"type": "text", "text": f"`{path.name}`"}
+    return f"`{path.name}`"
 
 
 def _answer(text: str, finish: str = "eos") -> dict:
@@ -189,23 +227,19 @@ def _answer(text: str, finish: str = "eos") -> dict:
     return {"role": "assistant", "content": body or "*(no words)*"}
 
 
-def _label(user: UserSession, text: str) -> str:
-    short = text if len(text) <= 60 else text[:57] + "…"
-    return f"Turn {len(user.runs) + 1}: {short}"
-
-
-def _working(text: str) -> dict:
-    return {"state": "working", "text": text + " …"}
+def _working(now: Working) -> dict:
+    return {"state": "working", "text": now.text + " …", "share": now.share}
 
 
 def _idle(text: str) -> dict:
     return {"state": "idle", "text": text}
 
 
-def _done(trace: Trace) -> dict:
-    stats = trace.stats
+def _done(stats: dict) -> dict:
     speed, first = stats.get("decode_tokens_per_s"), stats.get("first_token_ms")
+    reused = stats.get("reused_tokens")
     parts = [f"{stats.get('answer_tokens', 0):,} tokens"]
     parts += [f"first after {first:,.0f} ms"] if first else []
     parts += [f"{speed:,.0f} tokens/s"] if speed else []
+    parts += [f"{reused:,} tokens reused"] if reused else []
     return _idle(" · ".join(parts))

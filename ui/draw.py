@@ -8,11 +8,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from vlm.records import Patches, Sequence, Span, Trace
+from ui.service.records import Run
+
+if TYPE_CHECKING:
+    from vlm.records import Patches, Sequence, Span
 
 KINDS = ("text", "special", "image", "video", "answer")
 # How large the frames of a clip are sent to the browser, by how many there are: some 4 MB at most.
@@ -44,10 +48,23 @@ def data_uri(pixels: np.ndarray, edge: int) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def grid_data(trace: Trace) -> dict:
+def integers(values) -> str:
+    """Many numbers as base64 of little-endian int32: a browser reads 16,384 of them in no time."""
+    return base64.b64encode(np.asarray(values, "<i4").tobytes()).decode()
+
+
+def grid_data(run: Run) -> dict:
     """What the Patches panel draws: every medium with its frames, cells, boxes and positions."""
-    media = [_grid_medium(trace.sequence, index) for index in range(len(trace.sequence.media))]
-    return {"media": media, "pick": len(media) - 1}
+    sequence, facts = run.trace.sequence, run.facts
+    media = [_grid_medium(sequence, index) for index in range(len(sequence.media))]
+    windows = None
+    if facts.window_cells:
+        windows = {
+            "cells": facts.window_cells,
+            "full": list(facts.full_attention),
+            "blocks": facts.tower_blocks,
+        }
+    return {"run": run.run_id, "media": media, "pick": len(media) - 1, "windows": windows}
 
 
 def _grid_medium(sequence: Sequence, index: int) -> dict:
@@ -81,14 +98,14 @@ def _frames(sequence: Sequence, index: int) -> Iterator[dict]:
             "time": patches.timestamps[step] if patches.timestamps else None,
             "times": list(patches.frame_timestamps[shown]),
             "images": [data_uri(frame, edge) for frame in patches.resized[shown]],
-            "positions": sequence.positions[:, start : start + cells].tolist(),
+            "positions": [integers(axis[start : start + cells]) for axis in sequence.positions],
         }
 
 
-def position_data(trace: Trace) -> dict:
+def position_data(run: Run) -> dict:
     """What the Positions panel draws: the (t, h, w) ids of every token, with its text and kind."""
-    sequence = trace.sequence
-    t, h, w = sequence.positions.tolist()
+    sequence = run.trace.sequence
+    t, h, w = (integers(axis) for axis in sequence.positions)
     media = [
         {
             "name": patches.name,
@@ -99,27 +116,57 @@ def position_data(trace: Trace) -> dict:
         for index, patches in enumerate(sequence.media)
     ]
     return {
-        "tokens": list(trace.tokens),
+        "run": run.run_id,
+        "tokens": list(run.trace.tokens),
         "spans": [[span.kind, span.start, span.stop] for span in sequence.spans],
         "t": t,
         "h": h,
         "w": w,
         "rope_delta": sequence.rope_delta,
+        "axes": run.facts.axes,
         "media": media,
         "pick": len(media) - 1,
     }
 
 
-def token_data(trace: Trace) -> dict:
-    """What the Tokens panel draws: arithmetic of every medium, totals, context and timing."""
-    sequence, stats = trace.sequence, trace.stats
+def token_data(run: Run) -> dict:
+    """What the Tokens panel draws: arithmetic of every medium, totals, context, reuse."""
+    sequence, stats = run.trace.sequence, run.trace.stats
+    elsewhere = [*run.elsewhere, *[None] * len(sequence.media)]
     return {
-        "media": [_arithmetic(patches) for patches in sequence.media],
+        "media": [
+            _arithmetic(patches) | {"elsewhere": elsewhere[index]}
+            for index, patches in enumerate(sequence.media)
+        ],
         "kinds": [[kind, sequence.count(kind)] for kind in KINDS],
         "total": len(sequence),
         "context": stats.get("context_length"),
-        "stats": timing(stats),
+        "reused": stats.get("reused_tokens"),
+        "computed": stats.get("computed_tokens"),
     }
+
+
+def run_data(run: Run) -> dict:
+    """What the Run panel draws: the stages of the turn in milliseconds, and its figures."""
+    return {
+        "live": False,
+        "stages": stages(run.trace.stats),
+        "stats": timing(run.trace.stats),
+        "notes": list(run.trace.stats.get("notes") or ()),
+    }
+
+
+def stages(stats: dict) -> list[list]:
+    """[name, milliseconds] in order of what the turn spent its time on."""
+    tokens, speed = stats.get("answer_tokens") or 0, stats.get("decode_tokens_per_s")
+    rows = (
+        ("waiting", stats.get("queue_ms")),
+        ("files", stats.get("media_ms")),
+        ("vision", stats.get("encode_ms")),
+        ("prompt", stats.get("prefill_ms")),
+        ("answer", 1000 * (tokens - 1) / speed if speed else None),
+    )
+    return [[name, round(value, 1)] for name, value in rows if value]
 
 
 def _arithmetic(patches: Patches) -> dict:
@@ -144,15 +191,19 @@ def timing(stats: dict) -> list[list[str]]:
     rows = (
         ("First token", _unit(stats.get("first_token_ms"), "ms"), "from the question to the first word"),
         ("Writing", _unit(stats.get("decode_tokens_per_s"), "tokens/s"), "after the first token"),
-        ("Looking", _unit(stats.get("encode_ms"), "ms"), "vision tower and connector"),
-        ("Reading", _unit(stats.get("prefill_ms"), "ms"), "the prompt through the decoder"),
+        ("Answer", _unit(stats.get("answer_tokens"), "tokens"), "written in this turn"),
+        ("Waiting", _unit(stats.get("queue_ms"), "ms"), "for other people's answers"),
+        ("Vision", _unit(stats.get("encode_ms"), "ms"), "tower and connector"),
+        ("Prompt", _unit(stats.get("prefill_ms"), "ms"), "through the decoder, before the first word"),
         ("Reused", _unit(stats.get("reused_tokens"), "tokens"), "still in the cache from earlier turns"),
         ("Computed", _unit(stats.get("computed_tokens"), "tokens"), "new in this turn"),
         ("KV cache", _bytes(stats.get("kv_cache_bytes")), "keys and values kept for the next token"),
         ("Weights", _bytes(stats.get("weights_bytes")), "the model's parameters in memory"),
+        ("Peak memory", _bytes(stats.get("peak_memory_bytes")), "the most that this process ever held"),
         ("Device", stats.get("device"), "where it ran"),
         ("Precision", stats.get("dtype"), "of weights and activations"),
-        ("Attention", stats.get("attention"), "the backend that was chosen at start-up"),
+        ("Attention", stats.get("attention"), stats.get("attention_reason") or "the backend in use"),
+        ("Quantisation", stats.get("quantize"), stats.get("quantize_reason") or "of the decoder's weights"),
     )
     return [[label, str(value), meaning] for label, value, meaning in rows if value is not None]
 

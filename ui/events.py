@@ -1,19 +1,20 @@
-"""What happens when a person sends, stops, clears or picks a turn: session in, updates of widgets out."""
+"""What happens when a person sends, stops, edits or clears: session in, updates of widgets out."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 
-from ui import chat
+from ui import chat, cost, export, header, run_panel
+from ui.examples import Example
 from ui.panel import Panel
-from ui.service import Service
-from ui.state import UserSession
+from ui.service import Refused, Service
+from ui.state import Ask, Settings, UserSession
 
 GONE = "That turn is no longer kept. Ask again to see it."
 BUSY = "An answer is still being written. Stop it first."
@@ -28,70 +29,174 @@ class Events:
     talk: chat.ChatPanel
     turn: gr.Dropdown
     panels: dict[Panel, ModuleType]
+    figures: Panel  # the one of the panels that moves while an answer is written
+    head: Panel
     cache: str  # Gradio's folder for files that it serves
-
-    @property
-    def buttons(self) -> list[gr.Button]:
-        """The buttons that rest while an answer is written."""
-        return [*self.talk.examples, self.talk.clear]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """Everything that a turn may change."""
-        return [self.talk.chatbot, self.talk.status, self.talk.box, *self.buttons, self.turn, *self.panels]
+        talk = self.talk
+        shown = [talk.chatbot, talk.status, talk.box, talk.cost.panel, *talk.buttons, *talk.ways]
+        return [*shown, self.turn, *self.panels, self.head]
 
-    def send(
-        self, value: dict | None, session: UserSession, limit: int, temperature: float
-    ) -> Iterator[Updates]:
+    def send(self, value: dict | None, session: UserSession, *settings) -> Iterator[Updates]:
         """Ask what the box holds."""
         value = value or {"text": "", "files": []}
-        yield from self._answer(session, value["text"], value["files"], limit, temperature, from_box=True)
+        ask = Ask(value["text"], tuple(value["files"]), self.settings_of(*settings))
+        yield from self._answer(session, ask, from_box=True)
 
-    def example(self, file: str, question: str) -> Callable[..., Iterator[Updates]]:
-        """A handler that asks ``question`` about an example file in a new chat."""
+    def example(self, example: Example) -> Callable[..., Iterator[Updates]]:
+        """A handler that asks an example's question about its files in a new chat."""
 
-        def run(session: UserSession, limit: int, temperature: float) -> Iterator[Updates]:
-            # A copy under the cache: Gradio serves nothing else. Made anew, since its cleaning may remove it.
-            path = save_file_to_cache(chat.EXAMPLES / file, self.cache)
+        def run(session: UserSession, *settings) -> Iterator[Updates]:
+            # Copies under the cache, for Gradio serves nothing else; made anew, since it cleans up.
+            files = tuple(save_file_to_cache(file, self.cache) for file in example.files)
             if not session.busy:
                 session.forget()  # small models lose their way among the pictures of earlier examples
-            yield from self._answer(session, question, [path], limit, temperature, from_box=False)
+            ask = Ask(example.question, files, self.settings_of(*settings))
+            yield from self._answer(session, ask, from_box=False)
 
         return run
+
+    def edit(self, session: UserSession, data: gr.EditData, *settings) -> Iterator[Updates]:
+        """Ask an earlier question in other words: its files stay, what came after it goes."""
+        text = html.unescape(str(data.value))  # the chat shows tags escaped
+        yield from self._again(session, data.index, settings, text)
+
+    def retry(self, session: UserSession, data: gr.RetryData, *settings) -> Iterator[Updates]:
+        """Ask a question again as it was."""
+        yield from self._again(session, data.index, settings, None)
+
+    def choose(self, number: int) -> Callable[..., Iterator[Updates]]:
+        """A handler that asks what did not fit again, with the way out of that number."""
+
+        def run(session: UserSession) -> Iterator[Updates]:
+            if session.refused is None or number >= len(session.refused[1]):
+                gr.Warning(GONE)
+                yield {self.talk.status: gr.skip()}
+                return
+            ask, ways = session.refused
+            yield from self._answer(session, replace(ask, choice=ways[number]), from_box=ask.replaces is None)
+
+        return run
+
+    def undo(self, session: UserSession) -> Updates:
+        """Take back the last question; it returns to the box with its files."""
+        if session.busy:
+            gr.Warning(BUSY)
+            return {self.talk.status: gr.skip()}
+        try:
+            last = self.service.undo(session)
+        except Refused as error:
+            gr.Warning(str(error))
+            return {self.talk.status: gr.skip()}
+        back = {"text": last.ask.text, "files": list(last.ask.files)}
+        shown = {self.talk.chatbot: chat.messages(session.exchanges), self.talk.status: None}
+        return shown | {self.talk.box: gr.MultimodalTextbox(value=back)} | self._newest(session)
 
     def clear(self, session: UserSession) -> Updates:
         """Start over: an empty chat and the panels' hints."""
         session.forget()
         shown = {self.talk.chatbot: [], self.talk.status: None}
-        return shown | {self.turn: gr.Dropdown(choices=[], visible=False)} | dict.fromkeys(self.panels)
+        return shown | self._ways(session, False) | self._newest(session)
 
     def show(self, run_id: str) -> Updates:
         """Show an earlier turn in the panels."""
-        trace = self.service.trace(run_id) if isinstance(run_id, str) else None
-        if trace is None:
+        run = self.service.run(run_id) if isinstance(run_id, str) else None
+        if run is None:
             gr.Warning(GONE)
             return dict.fromkeys(self.panels, gr.skip())
-        return {panel: module.render(trace) for panel, module in self.panels.items()}
+        return self._rendered(run)
 
-    def _answer(self, session, text, files, limit, temperature, *, from_box: bool) -> Iterator[Updates]:
+    def cost(self, value: dict | None, session: UserSession, *settings) -> dict | None:
+        """What the box's content would cost."""
+        value = value or {"text": "", "files": []}
+        if not value["files"] or session.busy:
+            return None
+        settings = self.settings_of(*settings)
+        return cost.render(self.service.cost(session, value["text"], value["files"], settings))
+
+    def export_page(self, session: UserSession) -> dict:
+        """The conversation as a page that needs no server."""
+        return export.page(session.exchanges, self.service.run)
+
+    def export_json(self, session: UserSession) -> dict:
+        return export.data(session.exchanges)
+
+    def settings_of(self, max_new_tokens, temperature, edge, fps, max_frames) -> Settings:
+        """The sliders' values; those left at what the model does anyway become None."""
+        facts = self.service.facts()
+        if facts is None:
+            return Settings(int(max_new_tokens), float(temperature))
+        return Settings(
+            int(max_new_tokens),
+            float(temperature),
+            edge=int(edge) if edge < facts.largest_edge else None,
+            fps=float(fps) if fps != facts.fps else None,
+            max_frames=int(max_frames) if max_frames < facts.max_frames else None,
+        )
+
+    def _again(
+        self, session: UserSession, index: int, settings: tuple, text: str | None
+    ) -> Iterator[Updates]:
+        number = chat.exchange_at(session.exchanges, index) if isinstance(index, int) else None
+        if number is None:
+            gr.Warning(GONE)
+            yield {self.talk.status: gr.skip()}
+            return
+        old = session.exchanges[number].ask
+        ask = Ask(old.text if text is None else text, old.files, self.settings_of(*settings), replaces=number)
+        yield from self._answer(session, ask, from_box=False)
+
+    def _answer(self, session: UserSession, ask: Ask, *, from_box: bool) -> Iterator[Updates]:
         if session.busy:
             gr.Warning(BUSY)
             yield {self.talk.status: gr.skip()}
             return
-        for view in chat.converse(self.service, session, text, files, int(limit), temperature, from_box):
+        for view in chat.converse(self.service, session, ask, from_box):
             if view.warning:
                 gr.Warning(html.escape(view.warning, quote=False))  # toasts are rendered as HTML
             yield self._updates(view, session)
 
     def _updates(self, view: chat.View, session: UserSession) -> Updates:
         box = {"submit_btn": not view.running, "stop_btn": view.running}
+        updates = {self.talk.chatbot: view.messages, self.talk.status: view.status}
         if view.box is not None:
             box["value"] = view.box
-        updates = {self.talk.chatbot: view.messages, self.talk.status: view.status}
+            updates[self.talk.cost.panel] = None
         updates[self.talk.box] = gr.MultimodalTextbox(**box)
-        updates |= {button: gr.Button(interactive=not view.running) for button in self.buttons}
+        updates |= {button: gr.Button(interactive=not view.running) for button in self.talk.buttons}
+        updates |= self._ways(session, view.running)
+        if view.live:
+            updates[self.figures] = run_panel.live(view.live)
         if view.finished:
-            run_id, trace = view.finished.run_id, view.finished.trace
-            updates[self.turn] = gr.Dropdown(choices=list(session.runs), value=run_id, visible=True)
-            updates |= {panel: module.render(trace) for panel, module in self.panels.items()}
+            run = view.finished.run
+            updates[self.turn] = gr.Dropdown(choices=session.runs(), value=run.run_id, visible=True)
+            updates |= self._rendered(run) | {self.head: header.render(self.service)}
+        elif not view.running:
+            updates |= self._newest(session)
         return updates
+
+    def _ways(self, session: UserSession, running: bool) -> Updates:
+        """The ways out as buttons, while there are any."""
+        ways = () if running or session.refused is None else session.refused[1]
+        words = [f"Send: {way.text}" for way in ways] + [""] * chat.MAX_WAYS
+        return {
+            button: gr.Button(text, visible=bool(text))
+            for button, text in zip(self.talk.ways, words, strict=False)
+        }
+
+    def _newest(self, session: UserSession) -> Updates:
+        """The panels of the last turn, or their hints."""
+        runs = session.runs()
+        run = self.service.run(runs[-1][1]) if runs else None
+        if run is None:
+            return {self.turn: gr.Dropdown(choices=[], value=None, visible=False)} | dict.fromkeys(
+                self.panels
+            )
+        picked = gr.Dropdown(choices=runs, value=runs[-1][1], visible=True)
+        return {self.turn: picked} | self._rendered(run)
+
+    def _rendered(self, run) -> Updates:
+        return {panel: module.render(run) for panel, module in self.panels.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ui.draw import grid_data
 from ui.panel import Panel, template
-from vlm.records import Trace
+from ui.service import Run
 
 
 class PatchGrid(Panel):
@@ -15,6 +15,6 @@ def create() -> PatchGrid:
     return PatchGrid(template("patch_grid.html"), "patch_grid.js", elem_id="patch-grid")
 
 
-def render(trace: Trace) -> dict:
+def render(run: Run) -> dict:
     """The panel's value for one turn."""
-    return grid_data(trace)
+    return grid_data(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ui.draw import position_data
 from ui.panel import Panel, template
-from vlm.records import Trace
+from ui.service import Run
 
 
 class Positions(Panel):
@@ -15,6 +15,6 @@ def create() -> Positions:
     return Positions(template("positions.html"), "positions.js", elem_id="positions")
 
 
-def render(trace: Trace) -> dict:
+def render(run: Run) -> dict:
     """The panel's value for one turn."""
-    return position_data(trace)
+    return position_data(run)

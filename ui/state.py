@@ -7,18 +7,61 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass
+@dataclass(frozen=True)
+class Settings:
+    """What a person set for their turns; None leaves the choice to the model's own limits."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    edge: int | None = None  # pixels: pictures and frames are shrunk to the area of a square of this edge
+    fps: float | None = None  # frames a second taken from a clip
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question to be put to the model; ``replaces`` is the index of the exchange it takes the place of."""
+
+    text: str
+    files: tuple[str, ...] = ()
+    settings: Settings = Settings()
+    replaces: int | None = None
+    choice: Any = None  # the way out that was chosen where it did not fit
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question with its files and its answer, as the page shows it."""
+
+    ask: Ask
+    answer: str
+    finish: str
+    model: str
+    run_id: str | None = None  # None where the answer broke off
+    stats: dict = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class UserSession:
-    """One open page: its conversation, what the chat shows and the turns its panels can show.
+    """One open page: its conversation and the turn that is running.
 
     Gradio copies a fresh one for every page, so everything that cannot be copied starts as None.
     """
 
     chat: Any = None  # the model's side of the conversation, made by the service at the first turn
-    messages: list[dict] = field(default_factory=list)  # what the chat shows, in Gradio's message form
-    runs: list[tuple[str, str]] = field(default_factory=list)  # (label, run id) of every finished turn
+    first: int = 0  # index of the first exchange that ``chat`` knows; earlier ones went to another model
+    exchanges: list[Exchange] = field(default_factory=list)
     stop: threading.Event | None = None  # set to end the turn that is running
     busy: bool = False
+    refused: tuple[Ask, tuple] | None = None  # what did not fit, with the ways out
+
+    def runs(self) -> list[tuple[str, str]]:
+        """(label, run id) of every turn that the panels can show."""
+        return [
+            (_label(number, exchange.ask.text), exchange.run_id)
+            for number, exchange in enumerate(self.exchanges, 1)
+            if exchange.run_id
+        ]
 
     def begin(self) -> threading.Event:
         """Mark a turn as running; returns the event that ends it."""
@@ -37,6 +80,16 @@ class UserSession:
     def forget(self) -> None:
         """Start over, and let go of the conversation's cache."""
         self.halt()
-        self.chat = None
-        self.messages.clear()
-        self.runs.clear()
+        self.part()
+        self.exchanges.clear()
+        self.first, self.refused = 0, None
+
+    def part(self) -> None:
+        """Let go of the model's side; what the page shows stays, and the next question starts afresh."""
+        self.chat, self.first = None, len(self.exchanges)
+
+
+def _label(number: int, text: str) -> str:
+    text = " ".join(text.split())
+    short = text if len(text) <= 60 else text[:57] + "…"
+    return f"Turn {number}: {short}"

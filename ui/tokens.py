@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ui.draw import token_data
 from ui.panel import Panel, template
-from vlm.records import Trace
+from ui.service import Run
 
 
 class Tokens(Panel):
@@ -15,6 +15,6 @@ def create() -> Tokens:
     return Tokens(template("tokens.html"), "tokens.js", elem_id="tokens")
 
 
-def render(trace: Trace) -> dict:
+def render(run: Run) -> dict:
     """The panel's value for one turn."""
-    return token_data(trace)
+    return token_data(run)

@@ -13,6 +13,12 @@ The flow, from a file to an answer::
 `vlm.chat.session.ChatSession` does all of this for a conversation; ``python -m vlm`` from a shell.
 """
 
+import os
+
+# Before PyTorch is there: its threads spin while they wait for each other, which on a machine with other work
+# made the embedded model a hundred times slower (docs/decisions.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from vlm.families.checkpoint import open_checkpoint as load
 from vlm.families.checkpoint import save_checkpoint as save
 

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WAIT = 60_000  # milliseconds; machines that run tests may be busy
+
+DROP = """([names, datas, selector]) => {
+  const transfer = new DataTransfer();
+  names.forEach((name, i) => {
+    const bytes = Uint8Array.from(atob(datas[i]), (c) => c.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type: name.endsWith("mp4") ? "video/mp4" : "image/png" }));
+  });
+  const target = document.querySelector(selector);
+  for (const type of ["dragenter", "dragover", "drop"])
+    target.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+PASTE = """([names, datas, selector]) => {
+  const clipboardData = new DataTransfer();
+  names.forEach((name, i) => {
+    const bytes = Uint8Array.from(atob(datas[i]), (c) => c.charCodeAt(0));
+    clipboardData.items.add(new File([bytes], name, { type: "image/png" }));
+  });
+  const target = document.querySelector(selector);
+  target.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+
+
+def wait_for_model(page: Page) -> None:
+    expect(page.locator("#header .gb-model")).to_contain_text("parameters", timeout=WAIT)
 
 
 def attach(page: Page, *files: Path) -> None:
@@ -16,14 +42,33 @@ def attach(page: Page, *files: Path) -> None:
     expect(page.locator("#box .thumbnail-item")).to_have_count(len(files), timeout=WAIT)
 
 
+def hand_over(page: Page, gesture: str, selector: str, *files: Path) -> None:
+    """Drop or paste files somewhere on the page."""
+    datas = [base64.b64encode(file.read_bytes()).decode() for file in files]
+    page.evaluate(gesture, [[file.name for file in files], datas, selector])
+    expect(page.locator("#box .thumbnail-item")).to_have_count(len(files), timeout=WAIT)
+
+
 def send(page: Page, text: str) -> None:
     page.fill("#box textarea", text)
     page.press("#box textarea", "Enter")
 
 
+def example(page: Page, question: str) -> None:
+    """Click the example that begins so and wait for its answer."""
+    page.locator("#examples button", has_text=question).first.click()
+    wait_for_turn(page, 1, question)
+
+
 def answers(page: Page) -> list[str]:
     """The texts of all answers, oldest first."""
     return page.locator("#chat .message.bot").all_inner_texts()
+
+
+def questions(page: Page) -> list[str]:
+    """The texts of all questions, oldest first; those of their files are empty."""
+    texts = page.locator("#chat .message.user").all_inner_texts()
+    return [text.strip() for text in texts if text.strip()]
 
 
 def wait_for_turn(page: Page, number: int, question: str = "") -> None:
@@ -34,12 +79,16 @@ def wait_for_turn(page: Page, number: int, question: str = "") -> None:
 
 
 def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
+    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def total_tokens(page: Page) -> int:
     """Tokens of the whole sequence as the Tokens panel has them."""
     return int(page.locator("#tokens [data-total]").get_attribute("data-total"))
+
+
+def reused_tokens(page: Page) -> int:
+    return int(page.locator("#tokens [data-reused]").get_attribute("data-reused"))
 
 
 def kinds(page: Page) -> dict[str, int]:
@@ -48,3 +97,20 @@ def kinds(page: Page) -> dict[str, int]:
         item.get_attribute("data-kind"): int(item.locator("b").inner_text().replace(",", ""))
         for item in page.locator("#tokens [data-kind]").all()
     }
+
+
+def cell_facts(page: Page) -> dict[str, str]:
+    """What the Patches panel tells of the cell that is looked at."""
+    names = page.locator("#patch-grid .gb-facts dt").all_inner_texts()
+    return dict(zip(names, page.locator("#patch-grid .gb-facts dd").all_inner_texts(), strict=True))
+
+
+def hover_cell(page: Page, row: int, column: int, selector: str = "#patch-grid .gb-grid") -> None:
+    """Move the mouse to the middle of a merged cell; the grid tells its size in cells."""
+    rows, columns = (
+        int(part) for part in page.locator("#patch-grid [data-rows]").get_attribute("data-rows").split("×")
+    )
+    box = page.locator(selector).first.bounding_box()
+    page.mouse.move(
+        box["x"] + (column + 0.5) * box["width"] / columns, box["y"] + (row + 0.5) * box["height"] / rows
+    )

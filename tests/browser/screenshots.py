@@ -8,40 +8,65 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import open_tab, send, wait_for_turn
+from helpers import EXAMPLES, attach, example, hover_cell, open_tab, send, wait_for_model, wait_for_turn
 from playwright.sync_api import Browser, Page, sync_playwright
 from served import ROOT, browser_options, running_app
 
 FOLDER = ROOT / "docs" / "screenshots"
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+def light(page: Page) -> None:
+    """Two turns about a picture, and a held cell."""
+    example(page, "How many")
+    send(page, "What colour is the triangle?")
+    wait_for_turn(page, 2)
+    hover_cell(page, 1, 1)
+    page.mouse.down(), page.mouse.up()
+
+
+def dark(page: Page) -> None:
+    light(page)
+    open_tab(page, "Positions")
+
+
+def before(page: Page) -> None:
+    """Files that wait, with their cost, and a clip's patches."""
+    example(page, "Which way")
+    page.locator("#patch-grid .gb-thumb").nth(1).click()
+    attach(page, EXAMPLES / "shapes.png", EXAMPLES / "moving_circle.mp4")
+    page.wait_for_selector("#cost li")
+    page.fill("#box textarea", "What do these have in common?")
+
+
+def tokens(page: Page) -> None:
+    light(page)
+    open_tab(page, "Tokens")
+
+
+def narrow(page: Page) -> None:
+    light(page)
+
+
 WINDOWS = {
-    "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
-    "narrow": {"viewport": {"width": 420, "height": 900}, "color_scheme": "light"},
+    light: {"viewport": WIDE},
+    dark: {"viewport": WIDE, "color_scheme": "dark"},
+    before: {"viewport": WIDE},
+    tokens: {"viewport": WIDE},
+    narrow: {"viewport": PHONE},
 }
 
 
-def take(browser: Browser, address: str, name: str) -> None:
-    """One window after two turns: the patches in light, the positions in dark."""
-    context = browser.new_context(**WINDOWS[name])
+def take(browser: Browser, address: str, scene) -> None:
+    context = browser.new_context(**WINDOWS[scene])
     page = context.new_page()
     page.goto(address)
-    page.wait_for_selector("#patch-grid .gb-empty")
-    talk(page)
-    if name == "dark":
-        open_tab(page, "Positions")
-    else:
-        page.locator("#patch-grid .gb-grid").click(position={"x": 200, "y": 180})
+    wait_for_model(page)
+    scene(page)
     page.mouse.move(2, 2)
     page.wait_for_timeout(500)  # hover effects fade
-    page.screenshot(path=FOLDER / f"{name}.png", full_page=name != "light")
+    page.screenshot(path=FOLDER / f"{scene.__name__}.png", full_page=scene is narrow)
     context.close()
-
-
-def talk(page: Page) -> None:
-    page.locator("#examples button").nth(1).click()
-    wait_for_turn(page, 1)
-    send(page, "What colour is the triangle?")
-    wait_for_turn(page, 2)
 
 
 def main() -> None:
@@ -52,8 +77,8 @@ def main() -> None:
         sync_playwright() as play,
     ):
         browser = play.chromium.launch(**browser_options())
-        for name in WINDOWS:
-            take(browser, address, name)
+        for scene in WINDOWS:
+            take(browser, address, scene)
         browser.close()
 
 

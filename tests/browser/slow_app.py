@@ -11,27 +11,29 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from ui.build import build, launch
-from ui.service import Service
+from ui.build import Serving, build, launch
+from ui.service import Choice, Service, backend
 
 DELAY = 0.1  # seconds a token
 
 
-def slowed(service: Service) -> Service:
-    """The same service, each step slower; control tokens, the end among them, are never chosen."""
-    model, step = service.engine.model, service.engine.model.step
+def slowed(engine):
+    """The same engine, each step slower; control tokens, the end among them, are never chosen."""
+    model, step = engine.model, engine.model.step
     model.config = replace(model.config, tokens=replace(model.config.tokens, eos=()))
-
-    hidden = torch.tensor(sorted(service.engine.tokenizer.special_ids))
+    hidden = torch.tensor(sorted(engine.tokenizer.special_ids))
 
     def slow_step(*args, **kwargs):
         time.sleep(DELAY)
         return step(*args, **kwargs).index_fill(-1, hidden, -torch.inf)
 
     model.step = slow_step
-    return service
+    return engine
 
 
 if __name__ == "__main__":
     name, port = sys.argv[1], int(sys.argv[-1])
-    launch(build(slowed(Service.open(name, "cpu"))), "127.0.0.1", port)
+    open_engine = backend.open_engine
+    backend.open_engine = lambda choice: slowed(open_engine(choice))
+    service, serving = Service(choice=Choice(name, device="cpu")), Serving(port=port)
+    launch(build(service, serving), service, serving)

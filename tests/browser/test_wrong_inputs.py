@@ -60,6 +60,7 @@ def test_no_question_keeps_the_file(page):
     attach(page, EXAMPLES / "circle.png")
     page.press("#box textarea", "Enter")
     expect_warning(page, "Type a question")
+    expect(page.locator("#box .submit-button")).to_be_visible()
     assert page.locator("#box .thumbnail-item").count() == 1
     send(page, "What is this?")
     wait_for_turn(page, 1)

@@ -43,25 +43,22 @@ def test_a_waiting_chat_hears_its_place_and_is_served_next(engine):
 
 
 def test_answers_are_given_in_the_order_of_asking(engine):
-    order, ready = [], threading.Barrier(5)
+    order = []
     blocker = engine.queue.join()
 
     def client(number: int) -> None:
-        ready.wait()
-        time.sleep(0.05 * number)  # so that the order of asking is known
         for event in ChatSession(engine).ask("Hello!", sampling=Sampling(3)):
             if isinstance(event, Trace):
                 order.append(number)
 
     clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
-    for thread in clients:
+    for number, thread in enumerate(clients):
         thread.start()
-    ready.wait()
-    time.sleep(0.5)  # all four stand in line
-    assert len(engine.queue) == 5
+        while len(engine.queue) < number + 2:  # it stands in line before the next one asks
+            time.sleep(0.01)
     engine.queue.leave(blocker)
     for thread in clients:
-        thread.join(30)
+        thread.join(60)
     assert order == [0, 1, 2, 3] and len(engine.queue) == 0
 
 

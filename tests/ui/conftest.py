@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ui.service import ModelFacts, Run
 from vlm.inputs.positions import mrope_positions
 from vlm.records import Patches, Sequence, Span, Trace
 
@@ -57,3 +58,14 @@ def trace() -> Trace:
         "device": "cpu",
     }
     return Trace(sequence, tuple(f"<{i}>" for i in range(20)), "a cat", "eos", stats)
+
+
+FACTS = ModelFacts(
+    name="tiny", family="qwen3_vl", parameters=4_300_000, device="cpu", dtype="bfloat16", attention="sdpa",
+    context_length=4096, axes="thwthwt",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(trace) -> Run:
+    return Run("id", trace, FACTS)

@@ -43,11 +43,46 @@ const mediaButtons = (box, media, chosen, picked) => {
   box.hidden = media.length < 2;
 };
 
-// Panels show the same cell: each tells the others which medium, temporal patch and cell is looked at.
-const tellCell = (detail) =>
-  document.dispatchEvent(new CustomEvent("glassbox-cell", { detail: { ...detail, from: element.id } }));
+// Many numbers travel as base64 of int32.
+const integers = (text) => new Int32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+
+// All panels look at one cell: medium `pick`, temporal patch `frame`, `cell` of it or null; `held` by a click.
+const shared = (window.glassbox ??= { pick: 0, frame: 0, cell: null, held: false });
+const tellCell = (change) => {
+  Object.assign(shared, change);
+  document.dispatchEvent(new CustomEvent("glassbox-cell", { detail: element.id }));
+};
 const onCell = (react) =>
-  document.addEventListener("glassbox-cell", (event) => event.detail.from !== element.id && react(event.detail));
+  document.addEventListener("glassbox-cell", (event) => event.detail !== element.id && react());
+// A new turn begins with no cell; a panel whose tab opens later finds the one that is looked at.
+const startOver = ({ run, pick }) =>
+  shared.run === run || Object.assign(shared, { run, pick: Math.max(0, pick), frame: 0, cell: null, held: false });
+const holdCell = (cell) => tellCell({ cell, held: !(shared.held && shared.cell === cell) });
+
+// A picture that is slow to draw is drawn once for each `key`; `paint` gets a context of the same size.
+const layer = () => {
+  let kept = null, known = "";
+  return (key, width, height, paint) => {
+    const whole = [key, width, height, window.devicePixelRatio, document.body.className].join();
+    if (whole !== known) {
+      kept = document.createElement("canvas");
+      known = whole;
+      paint(canvasContext(kept, width, height));
+    }
+    return kept;
+  };
+};
+
+// Save text as a file of the person's.
+const saveAs = (name, type, text) => {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+};
+
+const seconds = (value) => (value < 10 ? value.toFixed(1) : Math.round(value)) + " s";
 
 // Draw now, on new data, when the panel is resized or shown, and when light turns to dark.
 const keepDrawn = (load, draw) => {

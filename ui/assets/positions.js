@@ -1,19 +1,22 @@
 const AXES = [["t", []], ["h", [6, 4]], ["w", [1.5, 3]]]; // name and dash of its line
 const ROW = 26; // pixels; also in style.css
 const EDGE = { left: 38, right: 10, top: 10, bottom: 24 };
-let data = null, kinds = [], rows = [], pick = 0, frame = 0, cell = null, at = null;
+let data = null, kinds = [], rows = [], at = null;
 
-const chart = find(".gb-chart"), table = find(".gb-rows");
+const chart = find(".gb-chart"), table = find(".gb-rows"), maps = [...element.querySelectorAll(".gb-map")];
+const chartLayer = layer(), mapLayers = maps.map(() => layer());
+let version = 0; // of the data, so that layers of an earlier turn are not taken for this one's
 
 const load = (fresh) => {
-  data = fresh;
+  data = { ...fresh, t: integers(fresh.t), h: integers(fresh.h), w: integers(fresh.w) };
+  version += 1;
   kinds = [];
   data.spans.forEach(([kind, start, stop]) => kinds.fill(kind, start, (kinds.length = stop)));
-  pick = data.pick;
-  frame = 0;
-  cell = at = null;
+  startOver(data);
+  at = shared.cell === null ? null : tokenOf(shared);
   showLegend();
   showDelta();
+  showFrequencies();
   search();
   drawAll();
 };
@@ -40,19 +43,33 @@ const showDelta = () => {
     `but stands at position ${number(next)} on all three axes.`;
 };
 
+// ---- frequencies --------------------------------------------------------------------------------
+const showFrequencies = () => {
+  const { axes } = data;
+  find(".gb-frequencies").replaceChildren(...[...axes].map((axis) => make("i", "gb-axis-" + axis, axis)));
+  const count = (axis) => [...axes].filter((letter) => letter === axis).length;
+  const blocked = /^t+h+w+$/.test(axes);
+  find(".gb-turns").textContent = axes &&
+    `${axes.length} frequencies a head, from fast on the left to slow: ${count("t")} turn with t, ${count("h")} with h, ` +
+    `${count("w")} with w, ` + (blocked ? "in three blocks." : "interleaved, so that each axis has fast and slow ones.");
+};
+
 // ---- lines --------------------------------------------------------------------------------------
 const span = () => ({ last: Math.max(1, data.t.length - 1), most: Math.max(1, ...["t", "h", "w"].map((a) => max(data[a]))) });
 const max = (list) => list.reduce((a, b) => (a > b ? a : b), 0);
 
 const drawChart = () => {
-  const width = find(".gb-chart-box").clientWidth, height = 250;
-  const context = canvasContext(chart, width, height);
+  const width = find(".gb-chart-box").clientWidth, height = 210;
   const { last, most } = span();
   const x = (i) => EDGE.left + (i / last) * (width - EDGE.left - EDGE.right);
   const y = (v) => height - EDGE.bottom - (v / most) * (height - EDGE.top - EDGE.bottom);
-  drawBands(context, x, height);
-  drawTicks(context, x, y, last, most, width, height);
-  AXES.forEach(([axis, dash]) => drawLine(context, x, y, data[axis], dash));
+  const painted = chartLayer(version, width, height, (context) => {
+    drawBands(context, x, height);
+    drawTicks(context, x, y, last, most, width, height);
+    AXES.forEach(([axis, dash]) => drawLine(context, x, y, data[axis], dash));
+  });
+  const context = canvasContext(chart, width, height);
+  context.drawImage(painted, 0, 0, width, height);
   if (at !== null) drawCursor(context, x, y, height);
 };
 
@@ -114,24 +131,28 @@ const showRead = () => {
     : `Token ${number(at)} “${visible(data.tokens[at])}” (${kinds[at]}): t ${data.t[at]}, h ${data.h[at]}, w ${data.w[at]}`;
 };
 
-chart.addEventListener("pointermove", (event) => {
+const underChart = (event) => {
   const box = chart.getBoundingClientRect(), { last } = span();
   const share = (event.clientX - box.left - EDGE.left) / (box.width - EDGE.left - EDGE.right);
-  lookAt(Math.max(0, Math.min(last, Math.round(share * last))));
-});
-chart.addEventListener("pointerleave", () => lookAt(null));
+  return Math.max(0, Math.min(last, Math.round(share * last)));
+};
+chart.addEventListener("pointermove", (event) => shared.held || lookAt(underChart(event)));
+chart.addEventListener("pointerleave", () => shared.held || lookAt(null));
+chart.addEventListener("click", (event) => lookAt(underChart(event), true));
 
 // A token by its index: if it is a cell of a medium, the other panels show that cell.
-const lookAt = (index) => {
-  if (index === at || (index !== null && index >= data.t.length)) return;
-  at = index;
+const lookAt = (index, hold = false) => {
+  if (index !== null && index >= data.t.length) return;
   const found = index === null ? null : cellOf(index);
+  at = index;
   if (found) {
-    ({ pick, frame, cell } = found);
-    tellCell(found);
-  } else cell = null;
+    const same = shared.held && index === tokenOf(shared);
+    tellCell({ ...found, held: hold && !same });
+  } else tellCell({ cell: null, held: false });
   drawAll();
 };
+
+const tokenOf = ({ pick, frame, cell }) => data.media[pick].starts[frame] + cell;
 
 const cellOf = (index) => {
   for (let pick = 0; pick < data.media.length; pick++) {
@@ -148,35 +169,63 @@ const cellOf = (index) => {
 const drawMaps = () => {
   find(".gb-maps-part").hidden = data.media.length === 0;
   if (!data.media.length) return;
-  mediaButtons(find(".gb-chips"), data.media, pick, (index) => { pick = index; frame = 0; cell = null; drawAll(); });
-  const { kind, cells, starts, name } = data.media[pick];
+  const { pick, frame } = shared;
+  mediaButtons(find(".gb-chips"), data.media, pick, (index) => {
+    tellCell({ pick: index, frame: 0, cell: null, held: false });
+    at = null;
+    drawAll();
+  });
+  const { kind, cells, starts, name } = data.media[pick], start = starts[frame], count = cells[1] * cells[2];
   find(".gb-which").textContent = `${name}: positions of its ${cells[1]} × ${cells[2]} cells` +
-    (kind === "video" ? `, temporal patch ${frame + 1} of ${starts.length} (choose another in Patches or on the lines)` : "");
-  const inside = AXES.flatMap(([axis]) => data[axis].slice(starts[frame], starts[frame] + cells[1] * cells[2]));
-  const range = [inside.reduce((a, b) => (a < b ? a : b)), max(inside)];
-  find(".gb-maps").querySelectorAll("canvas").forEach((canvas, i) => drawMap(canvas, data[AXES[i][0]], range));
+    (kind === "video" ? `, temporal patch ${frame + 1} of ${starts.length} (choose another in Patches)` : "");
+  const values = AXES.map(([axis]) => data[axis].subarray(start, start + count));
+  const low = Math.min(...values.map((list) => list.reduce((a, b) => (a < b ? a : b))));
+  maps.forEach((canvas, i) => drawMap(canvas, mapLayers[i], values[i], low, Math.max(...values.map(max))));
 };
 
-const drawMap = (canvas, values, [low, high]) => {
-  const { kind, cells: [, down, across], starts } = data.media[pick];
+const drawMap = (canvas, kept, values, low, high) => {
+  const { cells: [, down, across] } = data.media[shared.pick], { cell } = shared;
   const room = (find(".gb-maps").clientWidth - 32) / 3;
-  const size = Math.min(room / across, 240 / down);
-  const context = canvasContext(canvas, Math.round(size * across), Math.round(size * down));
+  const size = Math.min(room / across, 200 / down);
+  const width = Math.round(size * across), height = Math.round(size * down);
+  const painted = kept([version, shared.pick, shared.frame].join(), width, height, (context) =>
+    paintMap(context, values, low, high, down, across, size));
+  const context = canvasContext(canvas, width, height);
+  context.drawImage(painted, 0, 0, width, height);
+  if (cell === null) return;
+  context.lineWidth = 2;
+  context.strokeStyle = shared.held ? colour("answer") : colour("ink");
+  context.strokeRect((cell % across) * size, Math.floor(cell / across) * size, size, size);
+};
+
+const paintMap = (context, values, low, high, down, across, size) => {
   context.font = `${Math.min(13, size * 0.42)}px system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
+  const gap = size > 6 ? 1 : 0;
   for (let i = 0; i < down * across; i++) {
-    const x = (i % across) * size, y = Math.floor(i / across) * size, value = values[starts[frame] + i];
-    const share = high > low ? (value - low) / (high - low) : 0;
+    const x = (i % across) * size, y = Math.floor(i / across) * size;
+    const share = high > low ? (values[i] - low) / (high - low) : 0;
     context.globalAlpha = 0.12 + 0.78 * share;
-    context.fillStyle = colour(kind);
-    context.fillRect(x, y, size - 1, size - 1);
+    context.fillStyle = colour(data.media[shared.pick].kind);
+    context.fillRect(x, y, size - gap, size - gap);
     context.globalAlpha = 1;
     context.fillStyle = share > 0.55 ? colour("on-strong") : colour("ink");
-    if (size >= 20) context.fillText(value, x + size / 2 - 0.5, y + size / 2);
-    if (i === cell) { context.strokeStyle = colour("ink"); context.lineWidth = 2; context.strokeRect(x, y, size - 1, size - 1); }
+    if (size >= 20) context.fillText(values[i], x + size / 2 - 0.5, y + size / 2);
   }
 };
+
+const underMap = (event) => {
+  const box = event.target.getBoundingClientRect(), [, down, across] = data.media[shared.pick].cells;
+  const column = Math.min(across - 1, Math.floor(((event.clientX - box.left) / box.width) * across));
+  const row = Math.min(down - 1, Math.floor(((event.clientY - box.top) / box.height) * down));
+  return tokenOf({ ...shared, cell: Math.max(0, row) * across + Math.max(0, column) });
+};
+maps.forEach((canvas) => {
+  canvas.addEventListener("pointermove", (event) => shared.held || lookAt(underMap(event)));
+  canvas.addEventListener("pointerleave", () => shared.held || lookAt(null));
+  canvas.addEventListener("click", (event) => lookAt(underMap(event), true));
+});
 
 // ---- the table: only the rows in view exist, so thousands of tokens scroll smoothly ----------------
 const visible = (text) => text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
@@ -211,25 +260,31 @@ const tableRow = (index, top) => {
     row.append(part);
   });
   row.children[1].title = data.tokens[index];
-  row.addEventListener("click", () => lookAt(index));
+  row.addEventListener("click", () => lookAt(index, true));
   return row;
 };
+
+// A quote inside a field is doubled (RFC 4180).
+const field = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+find(".gb-csv").addEventListener("click", () => {
+  const lines = data.tokens.map((text, i) => [i, field(text), kinds[i], data.t[i], data.h[i], data.w[i]].join());
+  saveAs("positions.csv", "text/csv", ["index,token,kind,t,h,w", ...lines].join("\r\n") + "\r\n");
+});
 
 find(".gb-search").addEventListener("input", search);
 table.addEventListener("scroll", drawRows);
 
 const drawAll = () => {
   if (!data || !element.clientWidth) return;
+  drawMaps();
   drawChart();
   showRead();
-  drawMaps();
   drawRows();
 };
 
-onCell((detail) => {
-  if (!data || !data.media[detail.pick]) return;
-  ({ pick, frame, cell } = detail);
-  at = cell === null ? null : data.media[pick].starts[frame] + cell;
+onCell(() => {
+  if (!data || !data.media[shared.pick]) return;
+  at = shared.cell === null ? null : tokenOf(shared);
   drawAll();
 });
 keepDrawn(load, drawAll);

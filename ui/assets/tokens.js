@@ -59,10 +59,30 @@ const showContext = () => {
     : `${number(data.total)} tokens used.`;
 };
 
-const stat = ([label, value, meaning]) => {
-  const node = make("div", "gb-stat");
-  node.append(make("dt", "", label), make("dd", "", value), make("dd", "gb-soft", meaning));
+const showReuse = () => {
+  const { reused, computed } = data;
+  const known = typeof reused === "number";
+  find(".gb-reuse").replaceChildren(...(known ? [slice("reused", reused), slice("computed", computed)] : []));
+  find(".gb-kept").textContent = known
+    ? `${number(reused)} tokens were still in the cache from earlier turns, ${number(computed)} were computed.` : "Not known.";
+  element.dataset.reused = known ? reused : "";
+};
+
+const row = (tag, texts) => {
+  const node = make("tr");
+  node.append(...texts.map((text) => make(tag, "", text)));
   return node;
+};
+
+// One line a medium and family; media of earlier models may have no figures.
+const showElsewhere = () => {
+  const rows = data.media.flatMap((medium) => (medium.elsewhere || []).map((other) => row("td", [
+    medium.name, other.family, other.seen.join(" × "),
+    (medium.kind === "video" ? other.cells : other.cells.slice(1)).join(" × "), number(other.tokens),
+  ])));
+  find(".gb-elsewhere").hidden = rows.length === 0;
+  find(".gb-plain thead").replaceChildren(row("th", ["file", "family", "seen at (px)", "merged cells", "tokens"]));
+  find(".gb-plain tbody").replaceChildren(...rows);
 };
 
 const load = (fresh) => {
@@ -75,7 +95,8 @@ const load = (fresh) => {
   find(".gb-bar").replaceChildren(...shown.map(([kind, count]) => slice(kind, count)));
   find(".gb-legend").replaceChildren(...shown.map(([kind, count]) => legend(kind, count)));
   showContext();
-  find(".gb-stats").replaceChildren(...data.stats.map(stat));
+  showReuse();
+  showElsewhere();
 };
 
 keepDrawn(load, () => {});

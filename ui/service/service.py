@@ -1,0 +1,284 @@
+"""One model for all pages: loads it behind the page, runs turns, keeps what they left for the panels."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from ui.service.records import (
+    Choice,
+    Cost,
+    Failed,
+    Finished,
+    Loading,
+    ModelFacts,
+    Refused,
+    Run,
+    Said,
+    TooMuch,
+    Working,
+)
+from ui.service.telling import Live, fetched_bytes, in_words
+from ui.state import Ask, Exchange, Settings, UserSession
+
+if TYPE_CHECKING:
+    from vlm.chat.session import AnyEngine
+    from vlm.records import Trace
+
+log = logging.getLogger("glassbox")
+MAX_RUNS = 256  # kept for all pages together; the oldest goes first
+TICK = 0.2  # seconds between two looks at a model that is being loaded
+
+
+class Service:
+    """The loaded model, or the one on its way."""
+
+    def __init__(self, engine: AnyEngine | None = None, choice: Choice = Choice()):
+        self.engine = engine
+        self.choice = choice  # of the model in use, or of the first one on its way
+        self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
+        self._began, self._wanted = 0.0, choice.model
+        self._facts: ModelFacts | None = None
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._elsewhere: OrderedDict[str, list[dict]] = OrderedDict()  # by a medium's digest
+        self._users: WeakSet[UserSession] = WeakSet()
+        self._lock = threading.Lock()
+
+    # ---- the model ------------------------------------------------------------------------------
+    def load(self, choice: Choice) -> threading.Thread:
+        """Begin to load a model; the one before stays in use until the new one answers.
+
+        Raises:
+            Refused: another model is being loaded.
+        """
+        with self._lock:
+            if self._loading.state == "loading" and self._began:
+                raise Refused(f"{self._loading.text} Wait for it.")
+            self._began, self._wanted = time.monotonic(), choice.model
+            self._say("loading", f"Loading {choice.model}: starting.")
+        thread = threading.Thread(target=self._load, args=(choice,), name="load", daemon=True)
+        thread.start()
+        return thread
+
+    def loading(self) -> Loading:
+        """How far the model is, with the seconds it has taken so far and what came from the hub."""
+        if self._loading.state != "loading" or not self._began:
+            return self._loading
+        text, size = self._loading.text, fetched_bytes(self._wanted)
+        if size:
+            text = f"{text.rstrip('.')}, {size / 2**30:.1f} GiB from the hub are here."
+        return Loading("loading", text, time.monotonic() - self._began)
+
+    def facts(self) -> ModelFacts | None:
+        """What the page says about the model in use; None before the first one is there."""
+        return self._facts
+
+    def offers(self) -> list[dict]:
+        """Every official size: name, family, parameters, bytes in bfloat16 and in 4 bits; smallest first."""
+        from ui.service import backend
+
+        return backend.catalogue()
+
+    def _load(self, choice: Choice) -> None:
+        try:
+            self._say("loading", f"Loading {choice.model}: importing the engine.")
+            from ui.service import backend
+
+            self._say("loading", f"Loading {choice.model}: reading weights.")
+            engine = backend.open_engine(choice)
+            self._facts = backend.facts(engine)
+        except Exception as error:
+            known = type(error).__name__ in ("InputError", "MediaError") or isinstance(error, OSError)
+            log.log(
+                logging.WARNING if known else logging.ERROR, "%s: %s", choice.model, error, exc_info=not known
+            )
+            words = str(error) if known else f"{type(error).__name__}: {error}"
+            named = words.startswith(choice.model)
+            self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
+            return
+        self.engine, self.choice = engine, choice
+        for user in list(self._users):  # their caches belong to the model before
+            if not user.busy:
+                user.part()
+        self._say("ready", f"{choice.model} is ready.")
+
+    def _say(self, state: str, text: str) -> None:
+        taken = time.monotonic() - self._began if self._began else 0.0
+        self._loading = Loading(state, text, taken)
+
+    # ---- before a turn --------------------------------------------------------------------------
+    def cost(self, user: UserSession, text: str, files: Items[str], settings: Settings) -> Cost | None:
+        """What a question would cost; None while no model is there to ask."""
+        if (engine := self.engine) is None:
+            return None
+        from ui.service import backend
+
+        chat = user.chat if self._continues(user) else backend.ChatSession(engine)
+        media, plan = backend.plan(chat, text, files, settings)
+        vision = sum(medium.get("tokens", 0) for medium in media)
+        if plan is None:
+            return Cost(tuple(media), vision, vision, vision, engine.config.decoder.context_length)
+        return Cost(
+            media=tuple(media),
+            vision_tokens=vision,
+            new_tokens=plan.new_tokens,
+            total_tokens=len(plan.sequence),
+            context=plan.context_length,
+            seconds=plan.seconds,
+            problem=plan.problem,
+            choices=tuple(choice.text for choice in plan.choices),
+        )
+
+    def _continues(self, user: UserSession) -> bool:
+        return user.chat is not None and user.chat.engine is self.engine
+
+    def free_bytes(self) -> int:
+        """Memory that a model could still take."""
+        from ui.service import backend
+
+        on_gpu = self._facts and self._facts.device.startswith("cuda")
+        return backend.free_bytes(self._facts.device if on_gpu else "cpu")
+
+    def inspect(self, files: Items[str], model: str, prompt: str) -> dict:
+        """The report of ``python -m vlm inspect``.
+
+        Raises:
+            Refused: a file or model that cannot be used.
+        """
+        from ui.service import backend
+
+        if (
+            model not in backend.known_models() and model != self.choice.model
+        ):  # else: any folder of the server
+            raise Refused(f"no model {model!r} here: give one of {', '.join(backend.known_models())}")
+        try:
+            return backend.inspect(files, model, prompt)
+        except backend.InputError as error:
+            raise Refused(str(error)) from error
+
+    # ---- a turn ---------------------------------------------------------------------------------
+    def turn(self, user: UserSession, ask: Ask) -> Iterator[Working | Said | Finished]:
+        """Run one turn of ``user``'s conversation; ``user.stop`` ends it early.
+
+        When it is over, ``user.exchanges`` holds it, and no longer the ones that it replaced.
+
+        Raises:
+            Refused: nothing was run and the conversation is as before.
+            Failed: an unexpected error, already logged; an answer that had begun is kept.
+        """
+        yield from self._wait(user)
+        if user.stop.is_set():
+            return
+        from ui.service import backend
+
+        chat, turn = self._conversation(user, ask, backend)
+        live = Live()
+        try:
+            for event in backend.events(chat, ask, turn, user.stop.is_set):
+                if isinstance(event, backend.Step):
+                    yield live.said(event.text)
+                elif isinstance(event, backend.Progress):
+                    yield in_words(event)
+                else:
+                    yield self._finish(user, ask, event)
+        except backend.BudgetError as error:
+            raise TooMuch(error.plan.problem, error.plan.choices) from error
+        except backend.InputError as error:
+            raise Refused(str(error)) from error
+        except Exception as error:
+            reference = secrets.token_hex(4)
+            log.exception("turn failed, reference %s", reference)
+            if live.text:
+                self._remember(
+                    user,
+                    ask,
+                    Exchange(ask, live.text, f"(broke off, reference {reference})", self.engine.name),
+                )
+            raise Failed(reference, live.text) from error
+        finally:
+            _align(user)
+
+    def run(self, run_id: str) -> Run | None:
+        """What an earlier turn left, or None where it is no longer kept."""
+        return self._runs.get(run_id)
+
+    def undo(self, user: UserSession) -> Exchange:
+        """Take back the last exchange. Raises Refused where there is none."""
+        if not user.exchanges:
+            raise Refused("There is nothing to undo.")
+        last = user.exchanges.pop()
+        _align(user)
+        return last
+
+    def _wait(self, user: UserSession) -> Iterator[Working]:
+        """Until a model is there; a turn that was sent early is not lost."""
+        while self.engine is None and not user.stop.is_set():
+            if self._loading.state == "failed":
+                raise Refused(self._loading.text)
+            loading = self.loading()
+            yield Working(f"{loading.text.rstrip('.')} ({loading.seconds:.0f} s)", False, stage="load")
+            time.sleep(TICK)
+
+    def _conversation(self, user: UserSession, ask: Ask, backend) -> tuple:
+        """The chat to go on with, and the turn in it that is asked again, if it knows that turn."""
+        self._users.add(user)
+        if user.chat is None or user.chat.engine is not self.engine:
+            user.part()
+            user.chat = backend.ChatSession(self.engine)
+        if ask.replaces is None:
+            return user.chat, None
+        if ask.replaces < user.first:  # it went to another model: this one is asked with nothing before
+            user.chat = backend.ChatSession(self.engine)
+            return user.chat, None
+        return user.chat, ask.replaces - user.first
+
+    def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
+        run_id = secrets.token_urlsafe(16)
+        run = Run(run_id, trace, self._facts, self._others(trace, ask))
+        self._runs[run_id] = run
+        while len(self._runs) > MAX_RUNS:
+            self._runs.popitem(last=False)
+        exchange = Exchange(
+            ask, trace.answer, trace.finish, trace.stats.get("model", ""), run_id, trace.stats
+        )
+        self._remember(user, ask, exchange)
+        return Finished(run)
+
+    def _remember(self, user: UserSession, ask: Ask, exchange: Exchange) -> None:
+        if ask.replaces is not None:
+            del user.exchanges[ask.replaces :]
+            user.first = min(user.first, len(user.exchanges))
+        user.exchanges.append(exchange)
+
+    def _others(self, trace: Trace, ask: Ask) -> tuple[list[dict] | None, ...]:
+        """For each medium its cost under other families, worked out once, when its file was given."""
+        from ui.service import backend
+
+        media = trace.sequence.media
+        for file, medium in zip(reversed(ask.files), reversed(media), strict=False):
+            if medium.digest not in self._elsewhere:
+                try:
+                    self._elsewhere[medium.digest] = backend.elsewhere(file, ask.settings)
+                except (backend.InputError, OSError):
+                    continue  # too long and thin for another family, or cleaned away
+        while len(self._elsewhere) > 4 * MAX_RUNS:
+            self._elsewhere.popitem(last=False)
+        return tuple(self._elsewhere.get(medium.digest) for medium in media)
+
+
+def _align(user: UserSession) -> None:
+    """Let the model's side end where the page's does, also after a turn that broke off or was taken back."""
+    if user.chat is None:
+        return
+    known = len(user.exchanges) - user.first
+    while len(user.chat.turns) > max(0, known):
+        user.chat.undo()
+    if len(user.chat.turns) < known:
+        user.first = len(user.exchanges) - len(user.chat.turns)
