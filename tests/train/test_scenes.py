@@ -1,5 +1,6 @@
 """Scenes and clips: the facts must agree with the pixels."""
 
+from collections import Counter
 from itertools import pairwise
 from random import Random
 
@@ -17,6 +18,7 @@ from vlm.train.scenes import (
     Background,
     Scene,
     Thing,
+    alike,
     box,
     draw,
     draw_clip,
@@ -24,6 +26,7 @@ from vlm.train.scenes import (
     random_scene,
     region,
     things_at,
+    with_text,
 )
 
 GREY = Background("pale grey", (212, 212, 214))
@@ -218,3 +221,33 @@ def test_all_four_directions_come_up():
     seen = [motion.direction for _ in range(200) for motion in random_clip(rng).motions if motion.direction]
     assert set(seen) == {"left", "right", "up", "down"}
     assert min(map(seen.count, seen)) > 20
+
+
+def test_a_text_is_put_among_things_that_leave_it_room():
+    for seed in range(60):
+        rng = Random(seed)
+        scene = with_text(random_scene(rng, width=160, height=192, count=(0, 3)), rng)
+        texts = [thing for thing in scene.things if thing.text]
+        assert len(texts) == 1 and texts[0].shape == "text"
+        (text,) = texts
+        for thing in scene.things:
+            if thing is not text:
+                gap = np.hypot((thing.x - text.x) * 160, (thing.y - text.y) * 192)
+                assert gap > 0.97 * (thing.radius + text.radius) * 160
+
+
+def test_alike_pairs_share_colour_or_shape():
+    shared = Counter()
+    for seed in range(200):
+        rng = Random(seed)
+        first, second = (random_scene(rng, count=(1, 1)) for _ in range(2))
+        made = alike(first, second, rng)
+        (one,), (other,) = first.things, made.things
+        shared[one.colour == other.colour, one.shape == other.shape] += 1
+        assert (other.x, other.y, made.background) == (
+            second.things[0].x,
+            second.things[0].y,
+            second.background,
+        )
+    assert shared[True, True] > 30 and shared[True, False] > 20 and shared[False, True] > 40
+    assert shared[False, False] < 20  # where the colour would not stand out

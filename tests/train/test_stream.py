@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -9,7 +11,17 @@ import pytest
 
 from vlm.inputs.patches import target_size, to_patches
 from vlm.train import scenes
-from vlm.train.stream import CELL_PIXELS, CLIP_SHAPES, PICTURE_GRIDS, _frames, cell_truth, difficulty
+from vlm.train.questions import KINDS
+from vlm.train.stream import (
+    CELL_PIXELS,
+    CLIP_SHAPES,
+    LONGEST,
+    PICTURE_GRIDS,
+    Stream,
+    _frames,
+    cell_truth,
+    difficulty,
+)
 
 
 @pytest.mark.parametrize("grid", PICTURE_GRIDS)
@@ -59,3 +71,33 @@ def test_the_curriculum_only_gets_harder():
     assert most == sorted(most)
     assert [level.clips for level in levels] == sorted(level.clips for level in levels)
     assert levels[0].clips == 0 < levels[-1].clips
+
+
+def test_every_kind_enters_the_stream_with_balanced_answers(packer, tiny):
+    """At full difficulty; yes and no within three to one, as a safe guess must not pay."""
+    stream = Stream(packer, tiny.config.pixels, batch=16, segments=8, seed=1)
+    answers = defaultdict(Counter)
+    for number in range(90):
+        for sample in stream.samples(number, difficulty(1.0)):
+            for segment in sample.segments:
+                answers[segment.turns[0].kind][segment.turns[0].answer] += 1
+    assert set(answers) >= set(KINDS)
+    for kind in ("exists", "relation", "video_moves", "compare_colour", "compare_shape"):
+        yes, no = answers[kind]["yes"], answers[kind]["no"]
+        assert 1 / 3 < yes / no < 3, kind
+    for kind in ("colour", "shape", "count", "where", "video_direction"):
+        assert answers[kind].most_common(1)[0][1] < 0.45 * answers[kind].total(), kind
+
+
+def test_a_pair_stands_in_one_message_and_can_be_compared(stream):
+    level = replace(difficulty(1.0), pairs=1.0, clips=0.0, earlier=0.0, small_talk=0.0)
+    samples = stream.samples(3, level)
+    assert len(samples) % 2 == 0 and all(len(sample.pictures) == 2 for sample in samples)
+    kinds = {turn.kind for sample in samples for segment in sample.segments for turn in segment.turns}
+    assert kinds and all(kind.startswith(("compare_", "count")) for kind in kinds)
+
+
+def test_long_segments_are_left_out(stream):
+    level = replace(difficulty(1.0), scene={"count": (6, 6)}, kinds=("describe",), zh=1.0, reading=0.0)
+    batch = stream.make(0, replace(level, clips=0.0, pairs=0.0, earlier=0.0, dialogues=0.0))
+    assert batch.layout.mask.shape[2] <= LONGEST
