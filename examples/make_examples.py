@@ -40,7 +40,7 @@ PICTURES = {
         "white",
         thing("square", "blue", "medium", 0.24, 0.28),
         thing("triangle", "green", "medium", 0.76, 0.3),
-        thing("circle", "orange", "medium", 0.5, 0.74),
+        thing("heart", "red", "medium", 0.5, 0.74),
     ),
     "star.png": scene(
         "dark blue",
@@ -70,7 +70,8 @@ CANDIDATES = {
         (["sign.png"], "Read the text in the picture.", "stop"),
     ],
     "two pictures": [
-        (["stars.png", "shapes.png"], "Which picture has more objects?", "second"),
+        (["star.png", "shapes.png"], "How many objects are in the second picture?", "three"),
+        (["circle.png", "shapes.png"], "What colour is the triangle in the second picture?", "green"),
         (["shapes.png", "stars.png"], "Which picture has a star?", "second"),
         (["stars.png", "star.png"], "Do both pictures show the same shape?", "yes"),
     ],
