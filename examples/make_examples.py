@@ -1,8 +1,13 @@
-"""Draws the example media of the page: ``python examples/make_examples.py``."""
+"""Draws the example media, and lists the questions about them that the embedded model answers right.
+
+``python examples/make_examples.py`` writes the media and examples.json; run it again after training.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -12,6 +17,8 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import vlm  # noqa: E402
+from vlm.chat.session import ChatSession, Engine  # noqa: E402
 from vlm.train.scenes import BACKGROUNDS, Background, Clip, Motion, Scene, Thing, draw, draw_clip  # noqa: E402
 from vlm.train.scenes.world import COLOURS, SIZES  # noqa: E402
 
@@ -19,8 +26,8 @@ EDGE = 224  # pixels
 CLIP_FPS = 8
 
 
-def thing(shape: str, colour: str, size: str, x: float, y: float) -> Thing:
-    return Thing(shape, colour, size, "plain", x, y, sum(SIZES[size]) / 2, 0.0, COLOURS[colour])
+def thing(shape: str, colour: str, size: str, x: float, y: float, text: str = "") -> Thing:
+    return Thing(shape, colour, size, "plain", x, y, sum(SIZES[size]) / 2, 0.0, COLOURS[colour], text)
 
 
 def scene(ground: str, *things: Thing) -> Scene:
@@ -40,7 +47,36 @@ PICTURES = {
         thing("star", "yellow", "medium", 0.17, 0.17),
         thing("heart", "pink", "medium", 0.7, 0.68),
     ),
+    "sign.png": scene(
+        "pale yellow",
+        thing("text", "red", "large", 0.5, 0.42, "STOP"),
+        thing("square", "blue", "small", 0.2, 0.82),
+    ),
+    "stars.png": scene(
+        "white",
+        thing("star", "purple", "medium", 0.25, 0.3),
+        thing("star", "red", "medium", 0.72, 0.66),
+    ),
 }
+# What an example shows → questions in order of preference, as (files, question, a word of a right answer);
+# the first one that the embedded model answers right is offered.
+CANDIDATES = {
+    "colour": [(["circle.png"], "What colour is the circle?", "red")],
+    "a count": [(["shapes.png"], "How many objects are there?", "three")],
+    "a position": [(["star.png"], "Where is the star?", "top left")],
+    "a scene": [(["shapes.png"], "Describe the picture.", "green triangle")],
+    "text": [
+        (["sign.png"], "What is written in the picture?", "stop"),
+        (["sign.png"], "Read the text in the picture.", "stop"),
+    ],
+    "two pictures": [
+        (["stars.png", "shapes.png"], "Which picture has more objects?", "second"),
+        (["shapes.png", "stars.png"], "Which picture has a star?", "second"),
+        (["stars.png", "star.png"], "Do both pictures show the same shape?", "yes"),
+    ],
+    "motion": [(["moving_circle.mp4"], "Which way does the circle move?", "right")],
+}
+POSTERS = {"moving_circle.mp4": "moving_circle_poster.png"}
 
 
 def moving_circle() -> np.ndarray:
@@ -61,6 +97,28 @@ def write_clip(path: Path, frames: np.ndarray, fps: int) -> None:
         container.mux(stream.encode())
 
 
+def answered_right() -> Iterator[dict]:
+    """One entry of examples.json for each kind that the embedded model can do."""
+    checkpoint = vlm.load("tiny", device="cpu")
+    engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
+    for shows, candidates in CANDIDATES.items():
+        for files, question, answer in candidates:
+            *_, trace = ChatSession(engine).ask(question, [HERE / file for file in files])
+            print(f"{shows}: {question} {trace.answer}")
+            if answer in trace.answer.lower():
+                poster = POSTERS.get(files[0], files[0])
+                yield {
+                    "shows": shows, "files": files, "poster": poster, "question": question, "answer": answer
+                }  # fmt: skip
+                break
+
+
+def write_list(entries: list[dict]) -> None:
+    """One entry a line."""
+    lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in entries)
+    (HERE / "examples.json").write_text(f"[\n{lines}\n]\n")
+
+
 def main() -> None:
     for name, picture in PICTURES.items():
         Image.fromarray(draw(picture)[0]).save(HERE / name, optimize=True)
@@ -68,6 +126,7 @@ def main() -> None:
     write_clip(HERE / "moving_circle.mp4", frames, CLIP_FPS)
     # A button shows a still picture: three moments of the clip, laid over each other.
     Image.fromarray(frames[[0, len(frames) // 2, -1]].min(axis=0)).save(HERE / "moving_circle_poster.png")
+    write_list(list(answered_right()))
 
 
 if __name__ == "__main__":

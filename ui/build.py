@@ -18,6 +18,10 @@ from ui.service import Service
 from ui.state import UserSession
 from ui.theme import THEME
 
+TINY = (
+    "The embedded model knows simple drawn shapes and nothing else. "
+    "The Model tab says more, and offers a better one."
+)
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
 
@@ -45,7 +49,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
         head = header.create(service)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=340, elem_id="left"):
-                talk = chat.create(examples)
+                talk = chat.create(examples, TINY if service.choice.model == "tiny" else "")
             with gr.Column(scale=6, min_width=340, elem_id="right"):
                 turn = gr.Dropdown(
                     [], label="Turn shown", visible=False, elem_id="turn", filterable=False, container=False

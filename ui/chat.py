@@ -96,12 +96,15 @@ class View:
     live: dict | None = None
 
 
-def create(examples: Items[Example]) -> ChatPanel:
-    """Chat, status line, cost, input box, examples and settings, from top to bottom."""
+def create(examples: Items[Example], hint: str = "") -> ChatPanel:
+    """Chat, status line, cost, input box, examples and settings, from top to bottom.
+
+    ``hint`` is added to what the empty chat says.
+    """
     chatbot = gr.Chatbot(
         elem_id="chat", show_label=False, container=False, height=None, buttons=["copy"], layout="bubble",
         group_consecutive_messages=False, allow_tags=False, latex_delimiters=[], feedback_options=None,
-        editable="user", placeholder=WELCOME,
+        editable="user", placeholder=f"{WELCOME}\n\n{hint}",
     )  # fmt: skip
     status = Status(
         '<i class="gb-pulse"></i><span></span><progress max="1" aria-label="Progress"></progress>',

@@ -15,14 +15,6 @@ from ui.service import Choice, Refused, Service
 QUANTISE = ["auto", "none", "int8", "nf4"]
 ATTENTION = ["auto", "flash", "sdpa", "eager"]
 DEVICES = ["auto", "cpu", "cuda"]
-TINY_CAN = (
-    "The embedded model knows one to three simple drawn shapes: their colour, shape, size, pattern, number "
-    "and place, the background, and which way a thing moves in a short clip."
-)
-TINY_CANNOT = (
-    "It cannot read photographs or anything else that is not such a drawing. It answers all the same: treat "
-    "those answers as noise."
-)
 
 
 class ModelFactsPanel(Panel):
@@ -98,11 +90,10 @@ def render(service: Service) -> dict:
             ["Context", f"{facts.context_length:,} tokens", ""],
             ["Quantisation", facts.quantize, facts.quantize_reason],
         ]
-    tiny = bool(facts) and facts.name == "tiny"
     return {
         "name": facts.name if facts else "",
-        "can": TINY_CAN if tiny else "",
-        "cannot": TINY_CANNOT if tiny else "",
+        "can": facts.knows if facts else "",
+        "cannot": facts.does_not_know if facts else "",
         "rows": rows,
         "machine": machine.describe(service.free_bytes()) if facts else "",
         "state": loading.state,

@@ -152,12 +152,15 @@ def test_the_chat_is_exported_as_a_page_that_works_alone(page, browser, tmp_path
 
 
 @pytest.mark.skipif(MODEL != "tiny", reason="only the shipped model is known to answer right")
-@pytest.mark.parametrize("entry", read_examples(), ids=lambda entry: entry.shows)
-def test_every_example_is_answered_right(page, entry):
-    example(page, entry.question)
-    assert entry.answer in answers(page)[0].lower()
+def test_every_example_is_asked_by_one_click_in_a_new_chat(page):
+    entries = read_examples()
+    assert page.locator("#examples button").all_inner_texts() == [entry.question for entry in entries]
     open_tab(page, "Tokens")
-    assert page.locator("#tokens .gb-medium").count() == len(entry.files)
+    for entry in entries:
+        example(page, entry.question)
+        assert len(answers(page)) == 1
+        assert entry.answer in answers(page)[0].lower()
+        assert page.locator("#tokens .gb-medium").count() == len(entry.files)
 
 
 def test_markdown_and_html_show_as_they_were_written(page):

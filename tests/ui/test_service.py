@@ -71,7 +71,7 @@ def test_events_in_the_page_s_words(service, user, trace):
         trace,
     )
     assert opening == Working("opening cat.png", False, 0.0, "media")
-    assert frames == Working("reading run.mp4 12/32", False, 12 / 32, "media")
+    assert frames == Working("reading run.mp4, 12/32 frames", False, 12 / 32, "media")
     assert reading == Working("reading 528 tokens", True, 512 / 1040, "prefill")
     assert [first.text, second.text] == ["a", "a cat"]
     assert second.stats["answer_tokens"] == 2
@@ -180,3 +180,25 @@ def test_what_came_from_the_hub_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert fetched_bytes("who/model") == 1000
     assert fetched_bytes("who/other") == fetched_bytes("tiny") == fetched_bytes(str(tmp_path)) == 0
+
+
+def test_a_preset_means_its_weights_on_the_hub(service, monkeypatch):
+    asked = []
+
+    def refuse(model, **_):
+        asked.append(model)
+        raise InputError(f"{model}: not here")
+
+    monkeypatch.setattr(backend.engines, "open_engine", refuse)
+    for name in backend.known_models():
+        service.load(Choice(name)).join()
+    assert asked[0] == "tiny"
+    assert all(model.startswith("Qwen/Qwen") and model.endswith("-Instruct") for model in asked[1:])
+    assert len(asked) == len(backend.HUB) + 1
+
+
+def test_the_model_card_says_what_the_embedded_model_can_do():
+    can, cannot = backend.from_card("What it knows"), backend.from_card("What it does not know")
+    assert "shapes" in can and "Photographs" in cannot
+    assert all(len(words) < 700 and "\n" not in words and "#" not in words for words in (can, cannot))
+    assert backend.from_card("No such heading") == ""

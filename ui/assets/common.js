@@ -20,13 +20,16 @@ const colour = (name) => {
 
 // Size a canvas in CSS pixels and return a context that draws in them, sharp on any screen.
 const canvasContext = (canvas, width, height) => {
-  const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.width = width + "px";
-  canvas.style.height = height + "px";
-  const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
+  const ratio = window.devicePixelRatio || 1, context = canvas.getContext("2d");
+  const wide = Math.round(width * ratio), high = Math.round(height * ratio);
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.width = wide; // also wipes it; setting it anew for every move of the mouse would be slow
+    canvas.height = high;
+    canvas.style.width = width + "px";
+    canvas.style.height = height + "px";
+  }
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
   return context;
 };
 

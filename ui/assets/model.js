@@ -7,6 +7,7 @@ const fact = ([label, value, meaning]) => {
 const show = () => {
   const data = read();
   if (!data) return;
+  find(".gb-known").hidden = !data.can;
   find(".gb-can").textContent = data.can;
   find(".gb-cannot").textContent = data.cannot;
   find(".gb-facts-row").replaceChildren(...data.rows.map(fact));

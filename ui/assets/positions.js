@@ -170,6 +170,14 @@ const drawMaps = () => {
   find(".gb-maps-part").hidden = data.media.length === 0;
   if (!data.media.length) return;
   const { pick, frame } = shared;
+  const key = [version, pick, frame].join();
+  if (key !== shown.key) showMaps(key);
+  maps.forEach((canvas, i) => drawMap(canvas, mapLayers[i], shown.values[i], shown.low, shown.high));
+};
+
+let shown = { key: "" }; // the temporal patch that the maps show
+const showMaps = (key) => {
+  const { pick, frame } = shared;
   mediaButtons(find(".gb-chips"), data.media, pick, (index) => {
     tellCell({ pick: index, frame: 0, cell: null, held: false });
     at = null;
@@ -180,7 +188,7 @@ const drawMaps = () => {
     (kind === "video" ? `, temporal patch ${frame + 1} of ${starts.length} (choose another in Patches)` : "");
   const values = AXES.map(([axis]) => data[axis].subarray(start, start + count));
   const low = Math.min(...values.map((list) => list.reduce((a, b) => (a < b ? a : b))));
-  maps.forEach((canvas, i) => drawMap(canvas, mapLayers[i], values[i], low, Math.max(...values.map(max))));
+  shown = { key, values, low, high: Math.max(...values.map(max)) };
 };
 
 const drawMap = (canvas, kept, values, low, high) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ui.machine import HUB
 from ui.service import zero
 from ui.service.records import Choice, ModelFacts
 from ui.state import Ask, Settings
@@ -18,7 +20,7 @@ from vlm import engines
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import AnyEngine, BudgetError, ChatSession, Event, Plan
 from vlm.families.checkpoint import meta_model, open_config
-from vlm.families.naming import presets
+from vlm.families.naming import TINY, is_preset, presets
 from vlm.inputs.media import MediaOptions, open_media
 from vlm.models.devices import free_bytes
 from vlm.models.rope import mrope_axes
@@ -35,7 +37,9 @@ def open_engine(choice: Choice) -> AnyEngine:
     """Load a model, or connect to a server that has. Raises InputError with a sentence for the person."""
     loading = {"device": choice.device, "attention": choice.attention, "quantize": choice.quantize}
     far = None if choice.engine == "local" else choice.engine
-    engine = engines.open_engine(choice.model, engine=far, config=choice.config, **loading)
+    preset = is_preset(choice.model) and not far  # a config alone: its weights are on the hub
+    model = HUB[choice.model] if preset else choice.model
+    engine = engines.open_engine(model, engine=far, config=choice.config, **loading)
     if zero.HERE:
         zero.offer(engine)  # the GPU is only there during a turn
     elif not far:
@@ -78,7 +82,17 @@ def facts(engine: AnyEngine) -> ModelFacts:
         window_cells=window,
         full_attention=vision.full_attention_blocks if window else (),
         tower_blocks=vision.depth,
+        knows=from_card("What it knows") if engine.name == "tiny" else "",
+        does_not_know=from_card("What it does not know") if engine.name == "tiny" else "",
     )
+
+
+def from_card(heading: str) -> str:
+    """The first paragraph, or point of a list, under a heading of the embedded model's card."""
+    _, _, rest = (TINY / "README.md").read_text().partition(f"## {heading}\n")
+    section = rest.partition("\n## ")[0].strip()
+    first = re.split(r"\n\s*\n|\n[-*] ", section.removeprefix("- "))[0]
+    return " ".join(re.sub(r"[*`]", "", first).split())
 
 
 def options(settings: Settings) -> MediaOptions:

@@ -116,6 +116,8 @@ class ModelFacts:
     window_cells: int | None = None  # edge of an attention window of the tower, in merged cells
     full_attention: tuple[int, ...] = ()  # tower blocks without windows
     tower_blocks: int = 0
+    knows: str = ""  # what its model card says that it can and cannot do
+    does_not_know: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def in_words(event: Progress) -> Working:
     text = event.detail
     if event.stage == "prefill":
         text = f"reading {(event.total or 0) - event.done:,} tokens"
+    elif event.stage == "media" and text.startswith("reading"):
+        text = f"{text}, {event.done:,}/{event.total:,} frames"
     elif event.total and event.total > 1 and str(event.total) not in text:
         text = f"{text} {event.done:,}/{event.total:,}"
     return Working(text, event.stage != "media", share, event.stage)

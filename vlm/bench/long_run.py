@@ -33,10 +33,13 @@ def main(
     chats: int = 200,
     cache_mib: Annotated[int, typer.Option(help="bound on the keys and values of all chats")] = 24,
     memo_mib: Annotated[int, typer.Option(help="bound on encoded media")] = 4,
+    dtype: Annotated[
+        str, typer.Option(help="in bfloat16 PyTorch's own store of kernels grows too")
+    ] = "float32",
     picture: Annotated[Path | None, typer.Option(help="write the curves to this PNG")] = None,
 ) -> None:
     """Print the curves of one long chat and of many chats."""
-    checkpoint = open_checkpoint("tiny", device="cpu")
+    checkpoint = open_checkpoint("tiny", device="cpu", dtype=dtype)
 
     def engine() -> Engine:
         return Engine(

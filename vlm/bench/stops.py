@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -25,6 +26,8 @@ def stop(engine: Engine, runs: int, longest: float) -> Row:
         longest: seconds within which the stop comes: reading the file, encoding, prefill or decoding.
     """
     rng, waits = Random(0), []
+    endless = replace(engine.config, tokens=replace(engine.config.tokens, eos=()))
+    engine.model.config = endless  # the answer must not be over before the stop
     with tempfile.TemporaryDirectory() as folder:
         for number in range(runs):
             file = Path(folder) / f"{number}.png"  # a new picture, so that there is something to encode
@@ -48,4 +51,4 @@ def _stopped_after(engine: Engine, file: Path, seconds: float) -> float:
         pass
     ended = time.perf_counter()
     timer.join()
-    return 1000 * max(0.0, ended - pressed[0])
+    return 1000 * (ended - pressed[0])

@@ -14,6 +14,7 @@ from vlm.inputs.sequence import build_sequence, user_message
 from vlm.records import InputError, Patches, Sequence
 
 SMALLER = (3 / 4, 1 / 2, 1 / 4, 1 / 8, 1 / 16)  # shares of pixels or frames that are tried, largest first
+ROOMY = 3 / 4  # of the context; what a chat should take after it has forgotten turns
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,11 @@ class _Draft:
         return Plan(media, sequence, new, context, need, free, engine.pace.seconds(patches, new), problem)
 
     def choices(self, plan: Plan) -> Iterator[Choice]:
-        """For each way out the mildest step that fits, if any does."""
+        """For each way out the mildest step that fits, if any does.
+
+        Turns that go change the prompt's beginning, so all of it is read again: enough of them go at once
+        that the next questions fit as well.
+        """
         area = max((m.resized.shape[1] * m.resized.shape[2] for m in plan.media), default=0)
         frames = max((len(m.resized) for m in plan.media if m.kind == "video"), default=0)
         drafts = (
@@ -136,9 +141,14 @@ class _Draft:
             (self._dropping("turns", n + 1) for n in range(len(self.history))),
         )
         for way in drafts:
-            fitting = (choice for choice in way if choice is not None)
-            if choice := next(fitting, None):
-                yield choice
+            mildest = None
+            for choice in filter(None, way):
+                mildest = mildest or choice
+                if choice.kind != "turns" or choice.tokens <= ROOMY * plan.context_length:
+                    mildest = choice
+                    break
+            if mildest:
+                yield mildest
 
     def _smaller(self, kind: Literal["pixels", "frames"], most: int) -> Choice | None:
         limits = {"max_pixels": most, "min_pixels": None}

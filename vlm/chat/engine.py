@@ -122,8 +122,6 @@ class Engine:
         try:
             finish = yield from self._compute(request, slot, steps, clock)
         finally:  # also when the listener goes away
-            if steps:
-                clock.lap("decode")
             slot.keep(append_answer(request.sequence, [step.token for step in steps]))
             self.caches.put(request.chat, slot)
         stats = self._statistics(request.sequence, steps, reused, clock, slot.cache.nbytes)
@@ -140,14 +138,15 @@ class Engine:
         """See, read and write; fills ``steps`` and returns why it ended."""
         model, sequence, stopped = self.model, request.sequence, request.stopped
         try:
-            vision = yield from self._see(sequence, slot.cache.length, stopped, clock)
+            seeing = self._see(sequence, slot.cache.length, stopped, clock)
+            vision = yield from clock.timed("encode", seeing)
             with interruptible(model.decoder.layers, stopped):
-                logits = yield from prefill(model, sequence, vision, slot.cache, stopped, request.chunk)
+                reading = prefill(model, sequence, vision, slot.cache, stopped, request.chunk)
+                logits = yield from clock.timed("prefill", reading)
             if logits is None:
                 return "stopped"
-            clock.lap("prefill")
             writing = generate(model, self.tokenizer, sequence, logits, slot.cache, request.sampling, stopped)
-            for step in writing:
+            for step in clock.timed("decode", writing):
                 steps.append(step)
                 yield step
         except Stopped:
@@ -192,7 +191,6 @@ class Engine:
             self.memo.put(outs)
             found.update((out.digest, out) for out in outs)
             clock.encoded_patches = sum(patches.patch_count for patches in fresh)
-        clock.lap("encode")
         return [found.get(patches.digest) for patches in sequence.media]
 
     def free_memory(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 
 import torch
@@ -52,7 +52,7 @@ def generate(
     cache: KVCache,
     sampling: Sampling,
     stopped: Callable[[], bool] = bool,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Stream Steps after a prompt; the last Step carries the reason it ended.
 
     Args:

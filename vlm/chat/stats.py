@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from typing import TypeVar
 
 from vlm.records import Sequence
 
+Event, Result = TypeVar("Event"), TypeVar("Result")
 KINDS = ("text", "image", "video", "special", "answer")
 
 
@@ -21,6 +24,21 @@ class Clock:
         """The stage that began at the last lap is over."""
         now = time.perf_counter()
         self._laps[stage], self._last = 1000 * (now - self._last), now
+
+    def timed(self, stage: str, events: Generator[Event, None, Result]) -> Generator[Event, None, Result]:
+        """Pass ``events`` on and count the time that making them takes, not the listener's; returns what
+        they return."""
+        spent = 0.0
+        while True:
+            began = time.perf_counter()
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value
+            finally:
+                spent += time.perf_counter() - began
+                self._laps[stage] = 1000 * spent
+            yield event
 
     def ms(self, stage: str) -> float | None:
         """None where the stage was not reached."""

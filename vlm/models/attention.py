@@ -27,6 +27,7 @@ except ImportError:
     varlen_attn = None
 
 Backend = Literal["flash", "varlen", "sdpa", "math", "eager"]
+ROWS = 64  # see `_fill_up`
 BACKENDS: tuple[Backend, ...] = ("flash", "varlen", "sdpa", "eager")  # what may be asked for
 FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
 
@@ -87,7 +88,11 @@ def attend(
     if mask is None and q.shape[2] < k.shape[2] and (causal or q.shape[2] == 1):
         return _chunk_on_cache(q, k, v)
     k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
+    if mask is not None or not causal:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    count = q.shape[2]
+    q, k, v = (_fill_up(x) for x in (q, k, v))  # no real query sees the keys behind it
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)[:, :, :count]
 
 
 def resolve_backend(
@@ -281,17 +286,38 @@ def _chunk_on_cache(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     The heads that share a key head become rows of one call, so keys are read once and never repeated. One
     token sees everything and needs no mask.
     """
-    groups = q.shape[1] // k.shape[1]
-    rows = q.reshape(q.shape[0], k.shape[1], groups * q.shape[2], q.shape[3])  # (B, Hkv, G * Tq, d)
-    bias = None if q.shape[2] == 1 else _causal_bias(groups, q.shape[2], k.shape[2], q.dtype, q.device)
-    return F.scaled_dot_product_attention(rows, k, v, attn_mask=bias).view_as(q)
+    groups, count = q.shape[1] // k.shape[1], q.shape[2]
+    rows = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # (B, Hkv, G * Tq, d)
+    if count == 1:
+        return F.scaled_dot_product_attention(rows, k, v).view_as(q)
+    filled = _fill_up(rows)
+    bias = _causal_bias(groups, count, k.shape[2], filled.shape[2], q.dtype, q.device)
+    out = F.scaled_dot_product_attention(filled, k, v, attn_mask=bias)
+    return out[:, :, : groups * count].reshape(q.shape)
 
 
 @lru_cache(maxsize=2)  # all layers of a chunk share it
-def _causal_bias(groups: int, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(G * Tq, Tk): 0 where a query may look, else -inf. Of a bool mask each layer would make this."""
+def _causal_bias(
+    groups: int, queries: int, keys: int, rows: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """(rows, Tk): 0 where a query may look, else -inf, group after group; rows behind them see everything.
+
+    Of a bool mask each layer would make this.
+    """
     bias = torch.zeros(queries, keys, dtype=dtype, device=device)
-    return bias.masked_fill_(~causal_mask(queries, keys, device), -torch.inf).repeat(groups, 1)
+    bias = bias.masked_fill_(~causal_mask(queries, keys, device), -torch.inf).repeat(groups, 1)
+    return F.pad(bias, (0, 0, 0, rows - len(bias)))
+
+
+def _fill_up(x: Tensor) -> Tensor:
+    """(B, H, T, d) with zeros behind, up to a multiple of `ROWS`, where a CPU computes in 16 bits.
+
+    PyTorch (2.13) keeps a compiled product for every new pair of query and key lengths, a third of a megabyte
+    each, and never lets go; with query lengths in steps there are few of them (docs/decisions.md).
+    """
+    if x.device.type != "cpu" or x.dtype == torch.float32:
+        return x
+    return F.pad(x, (0, 0, 0, -x.shape[2] % ROWS))
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:
