@@ -140,3 +140,4 @@ def mask_top_left(patch, twin):
         return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()
 
     patch.setattr(attention, "causal_mask", mask)
+    patch.setattr(attention, "_causal_bias", attention._causal_bias.__wrapped__)  # the right one is kept

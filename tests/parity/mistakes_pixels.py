@@ -72,13 +72,16 @@ def sampled_twice(patch, twin):
 
 def last_frame_dropped(patch, twin):
     """An odd count is cut instead of filled up; a clip of one frame has nothing left."""
-    original = patches._cut
+    original = patches.fit_frames
 
-    def cut(x, config):
-        whole = len(x) - len(x) % config.temporal_patch_size
-        return original(x[: whole or 1], config) if whole else (x.new_zeros(0, 1), (0, 0, 0))
+    def fit(frames, config):
+        whole = len(frames.pixels) - len(frames.pixels) % config.temporal_patch_size
+        if not whole:
+            return replace(original(frames, config), grid_thw=(0, 0, 0))
+        kept = replace(frames, pixels=frames.pixels[:whole], timestamps=frames.timestamps[:whole])
+        return original(kept, config)
 
-    patch.setattr(patches, "_cut", cut)
+    patch.setattr(patches, "fit_frames", fit)
 
 
 def filled_with_black(patch, twin):
@@ -100,7 +103,7 @@ def patches_in_raster_order(patch, twin):
         x = torch.cat((x, x[-1:])) if len(x) % temporal else x
         t, h, w = len(x) // temporal, x.shape[2] // side, x.shape[3] // side
         cells = x.view(t, temporal, 3, h, side, w, side).permute(0, 3, 5, 2, 1, 4, 6)
-        return cells.reshape(t * h * w, -1), (t, h, w)
+        return cells.reshape(t * h * w, -1)
 
     patch.setattr(patches, "_cut", cut)
 
