@@ -115,13 +115,14 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
     def follow():
         for facts in model_panel.follow(service):
             busy = facts["state"] == "loading"
-            yield {
+            shows = {
                 events.head: header.render(service),
                 model.facts: facts,
                 model.load: gr.Button(interactive=not busy),
             }
-        if service.facts():
-            yield cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+            if service.facts() and not busy:  # in one go: a slider set once the model is there stays set
+                shows |= cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+            yield shows
 
     def load(*choice):
         if model_panel.begin(service, *choice):
