@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from vlm.config import ModelConfig
 from vlm.families.base import Checkpoint, Family
@@ -78,8 +79,7 @@ def open_checkpoint(
     family = find_family(files.config)
     config = family.read(files)
     stored = stored_in(files.config)
-    with torch.device("meta"):
-        model = VisionLanguageModel(config)
+    model = _without_memory(config)
     full = dtype or _dtype_on_disk(files.config)
     choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
     quantize = "stored" if choice.as_stored else choice.mode
@@ -91,12 +91,25 @@ def open_checkpoint(
     return Checkpoint(name, folder, config, model, Tokenizer(folder), choice.mode, choice.reason)
 
 
+class _NoInit(TorchFunctionMode):
+    """Leaves fresh weights as they are: to fill them on the meta device PyTorch would import its compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _without_memory(config: ModelConfig) -> VisionLanguageModel:
+    with torch.device("meta"), _NoInit():
+        return VisionLanguageModel(config)
+
+
 def meta_model(name: str | Path) -> tuple[VisionLanguageModel, dict[str, tuple[int, ...]]]:
     """A model at full size without memory, and the shape of every official tensor by name."""
     files = read_files(name)
     family = find_family(files.config)
-    with torch.device("meta"):
-        model = VisionLanguageModel(family.read(files))
+    model = _without_memory(family.read(files))
     table = key_table(model, family.layouts[0])
     patch = patch_shape(model.config)
     shapes = {

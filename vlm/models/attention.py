@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -21,9 +22,14 @@ try:  # optional: requirements-gpu.txt
     from flash_attn import flash_attn_func, flash_attn_varlen_func
 except ImportError:
     flash_attn_func = flash_attn_varlen_func = None
-try:  # PyTorch's own since 2.10; grouped heads since 2.12
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
+if find_spec("torch.nn.attention.varlen"):  # PyTorch's own since 2.10; grouped heads since 2.12
+
+    def varlen_attn(*args, **kwargs) -> Tensor:
+        """Imported when first used: it brings PyTorch's compiler, half of all that there is to import."""
+        from torch.nn.attention.varlen import varlen_attn as call
+
+        return call(*args, **kwargs)
+else:
     varlen_attn = None
 
 Backend = Literal["flash", "varlen", "sdpa", "math", "eager"]
@@ -242,16 +248,12 @@ def _attend_branches(q: Tensor, k: Tensor, v: Tensor, layout: Branches, backend:
     branches = layout.mask.shape[0], layout.mask.shape[2]
     q1, k1, v1 = (_fold(x[0, :, cut:], *branches) for x in (q, k, v))  # (N, H, L, d)
     k1, v1 = (torch.cat((x0[layout.owner], x1), dim=2) for x0, x1 in ((k0, k1), (v0, v1)))
-    leaves = _biased(q1, k1, v1, layout.mask)
+    leaves = biased(q1, k1, v1, layout.mask)
     return torch.cat((_unfold(trunk), _unfold(leaves)), dim=1)[None]
 
 
-@torch.compiler.disable
-def _biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """The formula with the mask added, all in the tensors' own dtype (softmax itself sums in float32).
-
-    Outside of compiled blocks: on a CPU PyTorch's own softmax is several times as fast as the fused loop.
-    """
+def biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """The formula with the mask added, all in the tensors' own dtype (softmax itself sums in float32)."""
     k, v = _repeat_heads(k, q.shape[1]), _repeat_heads(v, q.shape[1])
     bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min / 2)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (N, H, L, P + L)
