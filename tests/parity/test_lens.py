@@ -2,7 +2,7 @@
 
 A weight is a softmax of scores. The scores are sums like the others of `stages` and carry the decoder's
 rounding, and a weight changes by at most twice as much as its score: `stages.ROUNDING` of a weight's range,
-which is at most 1, is 2.5 times what that file derives for logits. Measured: 4e-6.
+which is at most 1, is 2.5 times what that file derives for logits. Measured: 2e-5, logit lens 5e-5.
 """
 
 from __future__ import annotations
