@@ -99,24 +99,27 @@ def test_mended(text, found):
 
 
 MALFORMED = [
-    "", " ", "[]", "{}", "[[]]", "[{}]", "null", "true", "0", "NaN", "{", "}", "[", "]", "{{", "}{", "[{]", '{"',
-    '{"bbox_2d"', '{"bbox_2d":', '{"bbox_2d": [', '{"bbox_2d": [1, 2, 3, 4', '{"bbox_2d": [1, 2, 3, 4]',
-    '{"bbox_2d": []}', '{"bbox_2d": [1]}', '{"bbox_2d": [1, 2, 3]}', '{"bbox_2d": [1, 2, 3, 4, 5]}',
-    '{"bbox_2d": null}', '{"bbox_2d": "1,2,3,4"}', '{"bbox_2d": {"x": 1}}', '{"bbox_2d": [1, 2, 3, "4"]}',
-    '{"bbox_2d": [1, 2, 3, null]}', '{"bbox_2d": [1, 2, 3, true]}', '{"bbox_2d": [NaN, 2, 3, 4]}',
-    '{"bbox_2d": [1, 2, Infinity, 4]}', '{"bbox_2d": [1, 2, -Infinity, 4]}', '{"bbox_2d": [1e999, 2, 3, 4]}',
-    '{"bbox_2d": [1, 2, 3, ' + "9" * 400 + "]}", '{"bbox_2d": [' + "9" * 5000 + ", 2, 3, 4]}",
-    '{"bbox_2d": [5, 5, 5, 5]}', '{"bbox_2d": [2000, 0, 3000, 10]}', '{"bbox_2d": [-9, -9, -1, -1]}',
-    "{'bbox_2d': [1, 2, 3, 4]}", "{bbox_2d: [1, 2, 3, 4]}", '{"bbox_2d": [1 2 3 4]}', '{"bbox_2d": [1,,2,3]}',
-    '{"point_2d": [1]}', '{"point_2d": 5}', '{"point_2d": [[]]}', '{"point_2d": ["a", "b"]}', '{"point_2d": [1, []]}',
-    '{"label": "cat"}', '{"bbox_3d": [1, 2, 3, 4, 5, 6, 7, 8, 9]}',
-    "<|box_start|>", "<|box_start|><|box_end|>", "<|box_start|>(1,2)<|box_end|>", "<|box_start|>(1,2),(3<|box_end|>",
-    "<|box_start|>(a,b),(c,d)<|box_end|>", "<|box_start|>1,2,3,4<|box_end|>", "(1,2),(3,4)", "<|box_end|>(1,2),(3,4)",
-    "<|box_start|>(1,2),(3,4)", "<|box_start|>(,),(,)<|box_end|>", "<|box_start|>(1,2,3),(4,5,6)<|box_end|>",
-    "<|box_start|>(" + "9" * 40 + ",1),(2,3)<|box_end|>", "<|point_start|><|point_end|>", "<ref>a</ref>", "<box></box>",
-    "<points>", "<points x1=1 y1=2>", '<points x1="a" y1="b">', '<points x1="1">', '<points y1="1" x2="2">',
-    '<points x1="' + "9" * 50 + '" y1="1">', "<point", '<point x="" y="">', "\x00\ud7ff{\u2028}", "{" * 3000,
-    "[" * 3000, '{"a":' * 2000 + "1" + "}" * 2000, "<|box_start|>" * 500, "<ref>" * 500, "```json\n```",
+    "", " ", "[]", "{}", "[[]]", "[{}]", "null", "true", "0", "NaN", "{", "}", "[", "]", "{{", "}{", "[{]",
+    '{"', '{"bbox_2d"', '{"bbox_2d":', '{"bbox_2d": [', '{"bbox_2d": [1, 2, 3, 4',
+    '{"bbox_2d": [1, 2, 3, 4]', '{"bbox_2d": []}', '{"bbox_2d": [1]}', '{"bbox_2d": [1, 2, 3]}',
+    '{"bbox_2d": [1, 2, 3, 4, 5]}', '{"bbox_2d": null}', '{"bbox_2d": "1,2,3,4"}', '{"bbox_2d": {"x": 1}}',
+    '{"bbox_2d": [1, 2, 3, "4"]}', '{"bbox_2d": [1, 2, 3, null]}', '{"bbox_2d": [1, 2, 3, true]}',
+    '{"bbox_2d": [NaN, 2, 3, 4]}', '{"bbox_2d": [1, 2, Infinity, 4]}', '{"bbox_2d": [1, 2, -Infinity, 4]}',
+    '{"bbox_2d": [1e999, 2, 3, 4]}', '{"bbox_2d": [1, 2, 3, ' + "9" * 400 + "]}",
+    '{"bbox_2d": [' + "9" * 5000 + ", 2, 3, 4]}", '{"bbox_2d": [5, 5, 5, 5]}',
+    '{"bbox_2d": [2000, 0, 3000, 10]}', '{"bbox_2d": [-9, -9, -1, -1]}', "{'bbox_2d': [1, 2, 3, 4]}",
+    "{bbox_2d: [1, 2, 3, 4]}", '{"bbox_2d": [1 2 3 4]}', '{"bbox_2d": [1,,2,3]}', '{"point_2d": [1]}',
+    '{"point_2d": 5}', '{"point_2d": [[]]}', '{"point_2d": ["a", "b"]}', '{"point_2d": [1, []]}',
+    '{"label": "cat"}', '{"bbox_3d": [1, 2, 3, 4, 5, 6, 7, 8, 9]}', "<|box_start|>",
+    "<|box_start|><|box_end|>", "<|box_start|>(1,2)<|box_end|>", "<|box_start|>(1,2),(3<|box_end|>",
+    "<|box_start|>(a,b),(c,d)<|box_end|>", "<|box_start|>1,2,3,4<|box_end|>", "(1,2),(3,4)",
+    "<|box_end|>(1,2),(3,4)", "<|box_start|>(1,2),(3,4)", "<|box_start|>(,),(,)<|box_end|>",
+    "<|box_start|>(1,2,3),(4,5,6)<|box_end|>", "<|box_start|>(" + "9" * 40 + ",1),(2,3)<|box_end|>",
+    "<|point_start|><|point_end|>", "<ref>a</ref>", "<box></box>", "<points>", "<points x1=1 y1=2>",
+    '<points x1="a" y1="b">', '<points x1="1">', '<points y1="1" x2="2">',
+    '<points x1="' + "9" * 50 + '" y1="1">', "<point", '<point x="" y="">', "\x00\ud7ff{\u2028}",
+    "{" * 3000, "[" * 3000, '{"a":' * 2000 + "1" + "}" * 2000, "<|box_start|>" * 500, "<ref>" * 500,
+    "```json\n```",
 ]  # fmt: skip
 
 
@@ -131,7 +134,10 @@ def test_there_are_many_malformed_inputs():
 
 
 def test_any_damage_leaves_regions_inside_the_picture():
-    rng, parts = random.Random(0), [BOX, JSON, '<points x1="10" y1="20" alt="a">', "[1, 2", '"', "}", "(", "9" * 30]
+    rng, parts = (
+        random.Random(0),
+        [BOX, JSON, '<points x1="10" y1="20" alt="a">', "[1, 2", '"', "}", "(", "9" * 30],
+    )
     for _ in range(400):
         text = "".join(rng.choice(parts) for _ in range(rng.randint(1, 8)))
         cut = rng.randrange(len(text) + 1)

@@ -33,7 +33,7 @@ def quantised(twins, tmp_path_factory):
     """``quantised(family, mode)`` → Twin whose files transformers has quantised and saved."""
     made = {}
 
-    def get(family: str, mode: str) -> Twin:
+    def get(family: str, mode: str):
         if (family, mode) not in made:
             made[family, mode] = quantise(twins(family), mode, tmp_path_factory.mktemp(mode))
         return made[family, mode]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from eager import eager_maps, official_order
 from oracle import encode, expect, logits
-from stages import close, our_patches, our_run, our_sequence
+from stages import close, our_patches, our_run
 from talks import TALKS
 
 from vlm.inputs.sequence import append_answer
@@ -29,7 +29,7 @@ ANSWER = tuple(range(40, 52))
 
 @torch.no_grad()
 def subject_of(twin, talk, chunk: int) -> Subject:
-    """An answered turn whose cache was filled as a chat fills it: earlier turns, a prompt in pieces, tokens."""
+    """An answered turn, its cache filled as a chat does it: earlier turns, a prompt in pieces, tokens."""
     model, cache = twin.ours.model, twin.ours.model.new_cache(8)
     turns = [talk.first(), talk] if len(talk.turns) > 1 else [talk]
     for turn in turns:  # the second one goes on where the first one's answer ended
@@ -159,6 +159,7 @@ def _hidden_states(twin, expected) -> list[torch.Tensor]:
     def note(index):
         def hook(module, args, kwargs):
             kept[index] = args[0] if args else kwargs["hidden_states"]
+
         return hook
 
     following = [*layers[1:], twin.reference.model.language_model.norm]

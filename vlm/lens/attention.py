@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ class Looks:
 
     Attributes:
         maps: (N, V) share of each word's attention on each vision token, over the chosen heads. The row that
-            writes a token is the one before it, so a word's share is the mean over the rows before its tokens.
+            writes a token is the one before it, so a word has the mean over the rows before its tokens.
         usual: (V,) the same for the text behind the pictures in general: what a cell gets whatever the word.
         shares: (L, H, N) how much of each word's attention lies on vision, in every layer and head.
         layers: (L, V) mean over all heads and over the text of ``usual``.
@@ -165,4 +166,4 @@ class _Watch:
 
 def _means(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Means over the runs of the first axis between neighbouring bounds."""
-    return np.stack([values[a:b].mean(0) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    return np.stack([values[a:b].mean(0) for a, b in pairwise(bounds)])

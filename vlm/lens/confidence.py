@@ -28,7 +28,7 @@ class Guess:
 def confidence(
     subject: Subject, words: Items[Word], tokenizer: Tokenizer, count: int = 5
 ) -> list[list[Guess]]:
-    """For every word its tokens' guesses; ``count`` likeliest tokens each, the written one among them or not."""
+    """The guesses for each word's tokens, with the ``count`` likeliest tokens, the written one or not."""
     tokens = [index for word in words for index in range(word.start, word.stop)]
     guesses = [guess for block in blocks(tokens) for guess in _guesses(subject, block, tokenizer, count)]
     found = iter(guesses)

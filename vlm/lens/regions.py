@@ -1,9 +1,10 @@
-"""Boxes and points in an answer: parsed without trust, clamped, and brought to the original picture's pixels.
+"""Boxes and points in an answer: parsed without trust, clamped, in pixels of the original picture.
 
-Forms (from the families' own documentation): control tokens or tags, ``<|object_ref_start|>a cat<|object_ref_end|>
-<|box_start|>(x0,y0),(x1,y1)<|box_end|>`` and ``<ref>…</ref><box>…</box>``; JSON, ``{"bbox_2d": [x0, y0, x1, y1],
-"label": "a cat"}`` and ``{"point_2d": [x, y]}``, in a list or not, fenced or not; ``<points x1="…" y1="…"
-alt="…">``. A model's config says whether its numbers are thousandths of the picture or pixels of what it saw.
+Forms, from the families' own documentation: control tokens or tags,
+``<|object_ref_start|>a cat<|object_ref_end|><|box_start|>(x0,y0),(x1,y1)<|box_end|>`` and
+``<ref>…</ref><box>…</box>``; JSON, ``{"bbox_2d": [x0, y0, x1, y1], "label": "a cat"}`` and
+``{"point_2d": [x, y]}``, in a list or not, fenced or not; ``<points x1="…" y1="…" alt="…">``. A model's
+config says whether its numbers are thousandths of the picture or pixels of what it saw.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _ALT = re.compile(r"\balt\s*=\s*\"([^\"]{0,200})\"|\balt\s*=\s*'([^']{0,200})'")
 class Region:
     """A place that an answer names.
 
-    ``numbers`` are pixels of the upright original, clamped to it: (left, top, right, bottom) of a box, (x, y) of
-    a point. ``start`` and ``stop`` say which characters of the raw answer wrote it.
+    ``numbers`` are pixels of the upright original, clamped to it: (left, top, right, bottom) of a box, (x, y)
+    of a point. ``start`` and ``stop`` say which characters of the raw answer wrote it.
     """
 
     kind: Literal["box", "point"]

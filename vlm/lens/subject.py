@@ -31,8 +31,8 @@ NO_MEMORY = "There is not enough memory to read this turn again: clear the chat 
 class Subject:
     """One turn as an instrument sees it.
 
-    ``sequence`` includes the answer; ``cache`` holds the keys and values of all of it but, it may be, the last
-    token. ``recomputed`` says that the chat's own cache had gone on and the turn was read once more.
+    ``sequence`` includes the answer; ``cache`` holds the keys and values of all of it, though perhaps not of
+    the last token. ``recomputed`` says that the chat's own cache had gone on and the turn was read once more.
     """
 
     model: VisionLanguageModel
