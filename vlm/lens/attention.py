@@ -74,15 +74,17 @@ def look(subject: Subject, words: Items[Word], heads: Items[Head] = (), how: How
     rows = [row - 1 for word in words for row in range(word.start, word.stop)]
     bounds = np.cumsum([0, *(word.stop - word.start for word in words)])
     tokens = vision_tokens(subject.sequence)
-    wanted = _by_layer(subject, heads)
-    parts = [_Watch(wanted, tokens, how).run(subject, block) for block in blocks(rows)]
-    usual = _Watch(wanted, tokens, how).run(subject, usual_rows(subject))
-    maps, shares = torch.cat([part.maps for part in parts]), torch.cat([part.shares for part in parts], -1)
+    usual = usual_rows(subject)
+    watch = _Watch(_by_layer(subject, heads), tokens, how)
+    for block in blocks(range(len(rows) + len(usual))):  # together: each pass reads all weights once
+        chosen = [rows[i] if i < len(rows) else usual[i - len(rows)] for i in block]
+        watch.run(subject, chosen, words=max(0, min(len(block), len(rows) - block[0])))
+    maps, shares, layers = watch.found()
     return Looks(
-        maps=_means(maps.numpy(), bounds),
-        usual=usual.maps.mean(0).numpy(),
-        shares=np.moveaxis(_means(np.moveaxis(shares.numpy(), -1, 0), bounds), 0, -1),
-        layers=usual.layers.numpy(),
+        maps=_means(maps[: len(rows)], bounds),
+        usual=maps[len(rows) :].mean(0),
+        shares=np.moveaxis(_means(np.moveaxis(shares[..., : len(rows)], -1, 0), bounds), 0, -1),
+        layers=layers / len(usual),
     )
 
 
@@ -127,41 +129,42 @@ def _by_layer(subject: Subject, heads: Items[Head]) -> dict[int, list[int]]:
 
 
 class _Watch:
-    """What is kept of one pass: sums over heads, never the weights themselves."""
+    """What is kept of some passes: sums over heads, never the weights themselves."""
 
     def __init__(self, wanted: dict[int, list[int]], tokens: Tensor, how: How):
         self._wanted, self._tokens, self._how = wanted, tokens, how
-        self._shares: list[Tensor] = []
-        self._layers: list[Tensor] = []
-        self.maps = torch.zeros(0)
+        self._maps: list[Tensor] = []  # of each pass (N, V)
+        self._shares: list[list[Tensor]] = []  # of each pass and layer (H, N)
+        self._layers: dict[int, Tensor] = {}  # (V,) sums over the rows that are no words
+        self._words = 0
 
-    def run(self, subject: Subject, rows: Items[int]) -> _Watch:
-        self.maps = torch.zeros(len(rows), len(self._tokens))
+    def run(self, subject: Subject, rows: Items[int], words: int) -> None:
+        """One pass; the first ``words`` of its rows write words, the others are usual text."""
+        self._maps.append(torch.zeros(len(rows), len(self._tokens)))
+        self._shares.append([])
+        self._words = words
         replay(subject, rows, self._take)
-        if self._how == "mean":
-            self.maps /= sum(map(len, self._wanted.values()))
-        return self
 
     def _take(self, layer: int, weights: Tensor) -> None:
         inside = self._tokens[self._tokens < weights.shape[-1]]  # a later picture is not looked at
         seen = torch.zeros(*weights.shape[:2], len(self._tokens))
         seen[..., : len(inside)] = weights[..., inside.to(weights.device)].cpu()  # (H, N, V)
-        self._shares.append(seen.sum(-1))
-        self._layers.append(seen.mean((0, 1)))
+        self._shares[-1].append(seen.sum(-1))
+        self._layers[layer] = self._layers.get(layer, 0) + seen[:, self._words :].mean(0).sum(0)
         if layer in self._wanted:
             own = seen[self._wanted[layer]]
             if self._how == "mean":
-                self.maps += own.sum(0)
+                self._maps[-1] += own.sum(0)
             else:
-                self.maps = torch.maximum(self.maps, own.amax(0))
+                self._maps[-1] = torch.maximum(self._maps[-1], own.amax(0))
 
-    @property
-    def shares(self) -> Tensor:
-        return torch.stack(self._shares)  # (L, H, N)
-
-    @property
-    def layers(self) -> Tensor:
-        return torch.stack(self._layers)  # (L, V)
+    def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(N, V) maps, (L, H, N) shares, (L, V) sums."""
+        maps = torch.cat(self._maps)
+        if self._how == "mean":
+            maps /= sum(map(len, self._wanted.values()))
+        shares = torch.cat([torch.stack(layers) for layers in self._shares], -1)
+        return maps.numpy(), shares.numpy(), torch.stack(list(self._layers.values())).numpy()
 
 
 def _means(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
