@@ -157,6 +157,7 @@ def tree(
 ) -> None:
     """The module tree with shapes and parameter counts, at full size, without its memory."""
     from vlm.families.checkpoint import meta_model
+    from vlm.lens.architecture import module_tree
     from vlm.report import tree_lines
 
     built, shapes = meta_model(model)
@@ -164,7 +165,7 @@ def tree(
         parameters = sum(parameter.numel() for parameter in built.parameters())
         typer.echo(json.dumps({"parameters": parameters, "tensors": shapes}))
     else:
-        typer.echo("\n".join(tree_lines(built)))
+        typer.echo("\n".join(tree_lines(module_tree(built))))
 
 
 @app.command()
