@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 
 import numpy as np
 
 from vlm.config import ModelConfig
-from vlm.inputs.media import MediaOptions, open_media
+from vlm.inputs.media import MediaOptions, Medium, open_media
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.lens.architecture import Node
@@ -24,6 +25,7 @@ def inspect_media(
     tokenizer: Tokenizer | None,
     prompt: str,
     options: MediaOptions,
+    open_media: Callable[[str | Path], Medium] = open_media,
 ) -> tuple[dict, Sequence | None]:
     """The report of ``python -m vlm inspect`` and, where a tokenizer is at hand, the sequence.
 

@@ -29,10 +29,14 @@ SMALL_CHUNK = 64  # tokens; how a prompt is read after memory ran out
 
 
 class ChatSession:
-    """A conversation with an engine. A turn that fails or is refused leaves it as it was."""
+    """A conversation with an engine. A turn that fails or is refused leaves it as it was.
 
-    def __init__(self, engine: AnyEngine):
-        self.engine = engine
+    Args:
+        open_media: how files are opened; `vlm.inputs.sandbox.Sandbox.open` for those of strangers.
+    """
+
+    def __init__(self, engine: AnyEngine, open_media: Callable[[str | Path], Medium] = open_media):
+        self.engine, self.open_media = engine, open_media
         self.turns: list[Turn] = []
         self._chat = engine.new_chat()
         weakref.finalize(self, engine.forget, self._chat)
@@ -47,7 +51,9 @@ class ChatSession:
         Raises:
             InputError: a file that cannot be used.
         """
-        return self._plan(self.turns, text, [open_media(file) for file in files], options or MediaOptions())
+        return self._plan(
+            self.turns, text, [self.open_media(file) for file in files], options or MediaOptions()
+        )
 
     def ask(
         self,
@@ -152,7 +158,7 @@ class ChatSession:
         Raises:
             Stopped: while a clip was read.
         """
-        fresh = () if turn.media else [open_media(file) for file in turn.files]
+        fresh = () if turn.media else [self.open_media(file) for file in turn.files]
         plan = self._plan(history, turn.text, fresh or turn.media, turn.options)
         if plan.problem:
             raise BudgetError(plan)
@@ -164,17 +170,16 @@ class ChatSession:
     def _decode(
         self, medium: Medium, options: MediaOptions, number: int, total: int, stopped: Callable[[], bool]
     ) -> Generator[Progress, None, Patches]:
-        """One file; a clip in a thread of its own, so that its frames can be counted and the stop obeyed."""
+        """One file, in a thread of its own, so that a clip's frames can be counted and the stop obeyed."""
         pixels, name = self.engine.config.pixels, medium.path.name
         yield Progress("media", f"opening {name}", number, total)
-        if medium.clip is None:
-            return medium.patches(pixels, options)
 
         def work(report: Callable[[int, int], None]) -> Patches:
             return medium.patches(pixels, options, report)
 
         def told(at: tuple[int, int]) -> Progress:
-            return Progress("media", f"reading {name}", *at)
+            what = "reading" if medium.clip else "opening"  # a picture has no frames to be counted
+            return Progress("media", f"{what} {name}", *(at if medium.clip else (number, total)))
 
         return (yield from _each(told, in_background(work, stopped)))
 

@@ -9,7 +9,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from vlm.config import ModelConfig
-from vlm.families.base import Checkpoint, Family
+from vlm.families import bounds
+from vlm.families.base import Checkpoint, Family, Files
 from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.attention import Backend, resolve_backend
@@ -44,11 +45,27 @@ def find_family(config: dict) -> Family:
     return FAMILIES[model_type]
 
 
+def read_config(files: Files) -> ModelConfig:
+    """The config that a checkpoint's JSON files describe.
+
+    Raises:
+        InputError: an unsupported family, something missing, or figures that cannot be right.
+    """
+    try:
+        return bounds.check(find_family(files.config).read(files))
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f"config.json is not complete: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"config.json holds something of the wrong kind: {error}") from error
+
+
 def open_config(name: str | Path) -> tuple[ModelConfig, Tokenizer | None]:
     """Only the config of a model and, where its files are there, its tokenizer; no weights."""
     files = read_files(name)
     folder = tokenizer_folder(name)
-    return find_family(files.config).read(files), Tokenizer(folder) if folder else None
+    return read_config(files), Tokenizer(folder) if folder else None
 
 
 def open_checkpoint(
@@ -76,14 +93,14 @@ def open_checkpoint(
     device, dtype = resolve_device(device), _resolve_dtype(dtype)
     folder = find_folder(name, weights=True)
     files = read_files(folder)
-    family = find_family(files.config)
-    config = family.read(files)
+    config = read_config(files)
     stored = stored_in(files.config)
     model = _without_memory(config)
     full = dtype or _dtype_on_disk(files.config)
     choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
     quantize = "stored" if choice.as_stored else choice.mode
-    read_weights(model, folder, family.layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
+    layouts = find_family(files.config).layouts
+    read_weights(model, folder, layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
     model.quantization = choice.mode
     heads = (config.vision.head_dim, config.decoder.head_dim)
     model.backend = resolve_backend(attention, model.device, model.dtype, heads)
@@ -108,9 +125,8 @@ def _without_memory(config: ModelConfig) -> VisionLanguageModel:
 def meta_model(name: str | Path) -> tuple[VisionLanguageModel, dict[str, tuple[int, ...]]]:
     """A model at full size without memory, and the shape of every official tensor by name."""
     files = read_files(name)
-    family = find_family(files.config)
-    model = _without_memory(family.read(files))
-    table = key_table(model, family.layouts[0])
+    model = _without_memory(read_config(files))
+    table = key_table(model, find_family(files.config).layouts[0])
     patch = patch_shape(model.config)
     shapes = {
         table[ours]: official_shape(ours, tuple(tensor.shape), patch)

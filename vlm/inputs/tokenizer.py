@@ -16,7 +16,12 @@ class Tokenizer:
     def __init__(self, folder: str | Path):
         from transformers import AutoTokenizer  # slow to import, so only when a checkpoint is opened
 
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # whatever a damaged or foreign file makes it raise
+            raise InputError(f"the tokenizer of {Path(folder).name} cannot be read: {error}") from error
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
