@@ -1,4 +1,4 @@
-"""Checkpoints that were made to do harm: an error that says what is wrong, and nothing is allocated or run."""
+"""Checkpoints made to do harm: an error that says what is wrong, and nothing is allocated or run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from vlm.families import bounds, checkpoint
 from vlm.families.checkpoint import open_checkpoint, open_config
 from vlm.families.naming import TINY
 from vlm.records import InputError
@@ -100,7 +101,7 @@ def test_a_config_of_gigabytes_is_not_read(folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", "", "model.bin", 7, "model.safetensors/"],
+    ["../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", "", "model.bin", 7, f"{SINGLE}/"],
 )  # fmt: skip
 def test_an_index_names_safetensors_files_of_its_folder_only(folder, name):
     shutil.copy(folder / SINGLE, folder.parent / SINGLE)  # what lies outside would fit
@@ -154,6 +155,20 @@ def test_headers_that_lie_are_refused(folder, content):
 def test_pickled_weights_are_never_opened(folder):
     (folder / SINGLE).rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"model.safetensors"):
+        open_checkpoint(folder, device="cpu")
+
+
+def test_without_the_bounds_a_billion_layers_would_be_built(folder, monkeypatch):
+    class Built(Exception):
+        pass
+
+    def build(config):
+        raise Built(config.decoder.num_layers)
+
+    change(folder, 10**9, "text_config", "num_hidden_layers")
+    monkeypatch.setattr(bounds, "check", lambda config: config)
+    monkeypatch.setattr(checkpoint, "VisionLanguageModel", build)
+    with pytest.raises(Built, match="1000000000"):
         open_checkpoint(folder, device="cpu")
 
 
