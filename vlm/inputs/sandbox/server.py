@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 CLONE_NEWUSER, CLONE_NEWNET, PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
+QUIET = 0.2  # seconds
 MAX_FILES = 64  # descriptors a reader may have open
 _BLANK = Path(__file__).parent / "blank"
 _PICTURES, _CLIP = (_BLANK / "blank.png", _BLANK / "blank.jpg"), _BLANK / "blank.mp4"
@@ -37,17 +38,20 @@ def serve(control: socket.socket) -> None:
     ended: dict[int, int] = {}
     spare = _fork(control)
     while True:
-        waiting = select.select([control], [], [], 1.0)[0]
+        # The next spare is not made while the reader that was just handed over needs the processor.
+        waiting = select.select([control], [], [], 1.0 if spare else QUIET)[0]
         _reap(ended)
         if not waiting:
+            spare = spare or _fork(control)
             continue
         message, fds, _, _ = socket.recv_fds(control, 64, 1)
         if not message:
             return
         if fds:
-            control.send(str(_hand_over(spare, fds[0]) or _hand_over(_fork(control), fds[0])).encode())
+            pid = (spare and _hand_over(spare, fds[0])) or _hand_over(_fork(control), fds[0])
+            control.send(str(pid).encode())
             os.close(fds[0])
-            spare = _fork(control)  # behind the reply: forking takes ten milliseconds
+            spare = None
         else:
             control.send(str(_status(int(message), ended)).encode())
 
