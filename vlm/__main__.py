@@ -265,11 +265,13 @@ def evaluate(
     from vlm.bench.answers import measure
     from vlm.families.checkpoint import open_checkpoint
     from vlm.train import card as cards
+    from vlm.train import looking
 
     checkpoint = open_checkpoint(model)
     scores = cards.full_scores(checkpoint, questions)
     if card:
         cards.write_card(card, scores, measure(checkpoint.folder))
+        looking.write_looking(card, looking.measure(checkpoint, questions // 12, questions // 6))
     if as_json:
         typer.echo(json.dumps(cards.as_json(scores)))
     else:

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from vlm.config import ModelConfig
 from vlm.families import bounds
-from vlm.families.base import Checkpoint, Family, Files
+from vlm.families.base import Checkpoint, Family, Files, with_heads
 from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.attention import Backend, resolve_backend
@@ -52,7 +52,7 @@ def read_config(files: Files) -> ModelConfig:
         InputError: an unsupported family, something missing, or figures that cannot be right.
     """
     try:
-        return bounds.check(find_family(files.config).read(files))
+        return with_heads(bounds.check(find_family(files.config).read(files)), files.lens)
     except InputError:
         raise
     except KeyError as error:

@@ -54,11 +54,11 @@ def read_files(name: str | Path) -> Files:
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder.name} holds no config.json: {HELP}")
-    names = ("config", "preprocessor_config", "video_preprocessor_config", "generation_config")
-    config, images, videos, generation = (_read_json(folder / f"{name}.json") for name in names)
+    names = ("config", "preprocessor_config", "video_preprocessor_config", "generation_config", "lens")
+    config, images, videos, generation, lens = (_read_json(folder / f"{name}.json") for name in names)
     both = _read_json(folder / "processor_config.json")  # transformers 5 saves the processors in this one
     images, videos = images or both.get("image_processor", {}), videos or both.get("video_processor", {})
-    return Files(config, images, videos, generation)
+    return Files(config, images, videos, generation, lens)
 
 
 def tokenizer_folder(name: str | Path) -> Path | None:
