@@ -10,28 +10,18 @@ from vlm.families.checkpoint import find_family, patch_shape
 from vlm.models.model import VisionLanguageModel
 from vlm.weights.load import PATCH_EMBED, key_table
 
-CLASSES = {
-    "qwen2_vl": "Qwen2VL",
-    "qwen2_5_vl": "Qwen2_5_VL",
-    "qwen3_vl": "Qwen3VL",
-    "qwen3_vl_moe": "Qwen3VLMoe",
-}
-
 
 def reference_model(
     model: VisionLanguageModel, name: str, layers: int | None = None, attention: str = "sdpa"
 ) -> nn.Module:
     """transformers' model of the preset ``name`` with the parameters of ``model`` itself, not copies."""
-    import transformers
+    from transformers import AutoConfig, AutoModelForImageTextToText
 
     config = preset_config(name, layers)
-    family = find_family(config)
-    kind = CLASSES[family.model_type]
-    official = getattr(transformers, f"{kind}Config").from_dict(config)
-    official._attn_implementation = attention
+    official = AutoConfig.for_model(**config)
     with torch.device("meta"):
-        reference = getattr(transformers, f"{kind}ForConditionalGeneration")(official)
-    table = key_table(model, family.layouts[-1])
+        reference = AutoModelForImageTextToText.from_config(official, attn_implementation=attention)
+    table = key_table(model, find_family(config).layouts[-1])
     for ours, theirs in table.items():
         weight = model.get_parameter(ours).detach()
         if ours == PATCH_EMBED:
