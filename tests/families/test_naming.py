@@ -8,7 +8,7 @@ import torch
 
 from vlm.families.checkpoint import open_checkpoint, open_config, resolve_device
 from vlm.families.naming import TINY, find_folder, presets, read_files, tokenizer_folder
-from vlm.models.attention import resolve_backend
+from vlm.models.backends import resolve_backend
 from vlm.records import InputError
 
 

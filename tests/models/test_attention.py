@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from vlm.config import VisionConfig
-from vlm.models import attention
-from vlm.models.attention import attend, attend_segments, causal_mask, probe, resolve_backend
+from vlm.models import attention, backends, varlen
+from vlm.models.attention import attend, attend_segments, causal_mask
+from vlm.models.backends import probe, resolve_backend
 from vlm.models.tower import VisionTower
 from vlm.records import InputError
 
@@ -119,8 +120,8 @@ def top_left(query, key, value, *bounds, window_size=(-1, -1), enable_gqa=False)
 @pytest.fixture(params=["flash", "varlen"])
 def packed(request, monkeypatch):
     """A backend that takes variable lengths, with stand-ins for what needs a GPU."""
-    for stand_in in (flash_attn_func, flash_attn_varlen_func, varlen_attn):
-        monkeypatch.setattr(attention, stand_in.__name__, stand_in)
+    monkeypatch.setattr(varlen, "flash_functions", lambda: (flash_attn_func, flash_attn_varlen_func))
+    monkeypatch.setattr(varlen, "varlen_function", lambda: varlen_attn)
     return request.param
 
 
@@ -133,8 +134,8 @@ def test_variable_length_causal(packed, queries, keys, batch):
 
 def test_variable_length_segments_in_one_call(packed, monkeypatch):
     calls = []
-    door = attention._packed
-    monkeypatch.setattr(attention, "_packed", lambda *a, **o: calls.append(a[3].tolist()) or door(*a, **o))
+    door = attention.packed
+    monkeypatch.setattr(attention, "packed", lambda *a, **o: calls.append(a[3].tolist()) or door(*a, **o))
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2 * 4 + 5 + 2, 3, 16)
     runs = ((2, 4), (1, 5), (1, 2))
@@ -146,8 +147,8 @@ def test_variable_length_segments_in_one_call(packed, monkeypatch):
 def test_windows_of_a_tower_are_one_call_a_block(packed, monkeypatch):
     """A picture whose merged grid is no multiple of the window: nine windows of four sizes."""
     calls = []
-    door = attention._packed
-    monkeypatch.setattr(attention, "_packed", lambda *a, **o: calls.append(len(a[3]) - 1) or door(*a, **o))
+    door = attention.packed
+    monkeypatch.setattr(attention, "packed", lambda *a, **o: calls.append(len(a[3]) - 1) or door(*a, **o))
     torch.manual_seed(0)
     config = VisionConfig(
         3, 32, 2, 48, 40, 14, norm="rms", mlp="swiglu", patch_bias=False, window_size=84,
@@ -170,9 +171,9 @@ def test_probe_accepts_what_follows_the_formula(packed, dtype, head):
 
 
 def test_probe_refuses_the_other_causal_rule_and_crashes(monkeypatch):
-    monkeypatch.setattr(attention, "varlen_attn", top_left)
+    monkeypatch.setattr(varlen, "varlen_function", lambda: top_left)
     assert "differs from the formula" in probe("varlen", torch.device("cpu"), torch.bfloat16, 64)
-    monkeypatch.setattr(attention, "varlen_attn", None)
+    monkeypatch.setattr(varlen, "varlen_function", lambda: None)
     assert "not callable" in probe("varlen", torch.device("cpu"), torch.bfloat16, 64)
 
 
@@ -183,7 +184,7 @@ def test_start_up_takes_the_first_that_works(packed, monkeypatch):
         with pytest.raises(InputError, match="needs a CUDA GPU"):
             resolve_backend(wanted, cpu, dtype)
     works: set[str] = {"flash", "varlen"}
-    monkeypatch.setattr(attention, "_why_not", lambda backend, *_: None if backend in works else "broken")
+    monkeypatch.setattr(backends, "_why_not", lambda backend, *_: None if backend in works else "broken")
     assert resolve_backend("auto", cpu, dtype) == "flash"
     assert resolve_backend("varlen", cpu, dtype) == "varlen"
     works.remove("flash")
@@ -191,5 +192,5 @@ def test_start_up_takes_the_first_that_works(packed, monkeypatch):
     with pytest.raises(InputError, match=r"flash does not run here \(broken\)"):
         resolve_backend("flash", cpu, dtype)
     works.clear()
-    monkeypatch.setattr(attention, "FUSED", [attention.SDPBackend.CUDNN_ATTENTION])  # has no CPU kernel
+    monkeypatch.setattr(backends, "FUSED", [backends.SDPBackend.CUDNN_ATTENTION])  # has no CPU kernel
     assert resolve_backend("auto", cpu, dtype) == "math"

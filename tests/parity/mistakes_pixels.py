@@ -146,7 +146,7 @@ def _exact_gelu(patch, twin):
 
 def keys_of_the_wrong_head(patch, twin):
     """Query head h reads key head h mod Hkv."""
-    patch.setattr(attention, "_repeat_heads", lambda x, heads: x.repeat(1, heads // x.shape[1], 1, 1))
+    patch.setattr(attention, "repeat_heads", lambda x, heads: x.repeat(1, heads // x.shape[1], 1, 1))
 
 
 def experts_not_normalised(patch, twin):

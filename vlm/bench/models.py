@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from vlm.config import ModelConfig
-from vlm.families.checkpoint import open_config
+from vlm.families.base import Files
+from vlm.families.checkpoint import find_family, open_config
+from vlm.families.naming import read_files
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 
@@ -27,11 +28,10 @@ def random_model(
     Args:
         layers: keep only so many blocks of the tower and layers of the decoder.
     """
-    config, _ = open_config(name)
+    files = preset_config(name, layers)
+    config = find_family(files).read(Files(files, {}, {}, {}))
     embedded, tokenizer = open_config("tiny")
     config = replace(config, tokens=replace(embedded.tokens, eos=(), frame_timestamps=False))
-    if layers is not None:
-        config = _shallow(config, layers)
     with torch.device("meta"):
         model = VisionLanguageModel(config).to(dtype)
     model.to_empty(device=device)
@@ -44,13 +44,18 @@ def random_model(
     return model.requires_grad_(False).eval(), tokenizer
 
 
-def _shallow(config: ModelConfig, layers: int) -> ModelConfig:
-    vision, decoder = config.vision, config.decoder
-    depth = min(layers, vision.depth)
-    taps = tuple(range(min(depth, len(vision.deepstack_indexes))))
-    full = tuple(index for index in vision.full_attention_blocks if index < depth)
-    return replace(
-        config,
-        vision=replace(vision, depth=depth, deepstack_indexes=taps, full_attention_blocks=full),
-        decoder=replace(decoder, num_layers=min(layers, decoder.num_layers)),
-    )
+def preset_config(name: str, layers: int | None = None) -> dict:
+    """A preset's config.json, cut to so many blocks of the tower and layers of the decoder."""
+    config = read_files(name).config
+    if layers is None:
+        return config
+    text, vision = dict(config.get("text_config") or config), dict(config["vision_config"])
+    text["num_hidden_layers"] = min(layers, text["num_hidden_layers"])
+    depth = vision["depth"] = min(layers, vision["depth"])
+    if "deepstack_visual_indexes" in vision:
+        vision["deepstack_visual_indexes"] = list(range(min(depth, len(vision["deepstack_visual_indexes"]))))
+    if "fullatt_block_indexes" in vision:  # as many of the blocks as in the whole tower: one in eight
+        vision["fullatt_block_indexes"] = list(range(7, depth, 8)) if depth >= 8 else [depth - 1]
+    if "text_config" in config:
+        return config | {"text_config": text, "vision_config": vision}
+    return text | {"vision_config": vision}

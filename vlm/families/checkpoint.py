@@ -13,7 +13,8 @@ from vlm.families import bounds
 from vlm.families.base import Checkpoint, Family, Files, with_heads
 from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
-from vlm.models.attention import Backend, resolve_backend
+from vlm.models.attention import Backend
+from vlm.models.backends import resolve_backend
 from vlm.models.devices import free_bytes
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vlm.config import VisionConfig
 from vlm.models.layers import make_norm
+from vlm.models.linear import Linear
 
 
 class PatchMerger(nn.Module):
@@ -21,8 +22,8 @@ class PatchMerger(nn.Module):
         self.cell_width = config.hidden_size * config.spatial_merge_size**2
         self.norm_after_shuffle = norm_after_shuffle
         self.norm = make_norm(config.norm, self.cell_width if norm_after_shuffle else config.hidden_size)
-        self.fc1 = nn.Linear(self.cell_width, self.cell_width)
-        self.fc2 = nn.Linear(self.cell_width, config.out_hidden_size)
+        self.fc1 = Linear(self.cell_width, self.cell_width)
+        self.fc2 = Linear(self.cell_width, config.out_hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(P, D_tower) in merge-block order → (V, D_decoder)."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vlm.config import DecoderConfig
-from vlm.models.attention import Backend, Branches, attend
+from vlm.models.attention import Backend, attend
+from vlm.models.branches import Branches
 from vlm.models.cache import KVCache
 from vlm.models.experts import SparseMLP
 from vlm.models.layers import RMSNorm, SwiGLU
+from vlm.models.linear import Linear, linear
 from vlm.models.rope import inverse_frequencies, mrope_axes, mrope_table, rotate
 
 
@@ -27,10 +29,10 @@ class DecoderAttention(nn.Module):
         super().__init__()
         width, head = config.hidden_size, config.head_dim
         self.head_dim = head
-        self.q_proj = nn.Linear(width, config.num_heads * head, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(width, config.num_kv_heads * head, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(width, config.num_kv_heads * head, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(config.num_heads * head, width, bias=False)
+        self.q_proj = Linear(width, config.num_heads * head, bias=config.qkv_bias)
+        self.k_proj = Linear(width, config.num_kv_heads * head, bias=config.qkv_bias)
+        self.v_proj = Linear(width, config.num_kv_heads * head, bias=config.qkv_bias)
+        self.o_proj = Linear(config.num_heads * head, width, bias=False)
         self.q_norm = RMSNorm(head, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(head, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
@@ -80,7 +82,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = None
         if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(
         self,
@@ -123,7 +125,7 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, D) hidden states → (N, vocabulary). Two-dimensional on purpose: the fast product on CPUs."""
         weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        return nn.functional.linear(hidden, weight)
+        return linear(hidden, weight)
 
 
 def _add_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlm.config import ExpertsConfig
+from vlm.models.linear import Linear, linear
 
 
 class SparseMLP(nn.Module):
@@ -18,7 +19,7 @@ class SparseMLP(nn.Module):
     def __init__(self, width: int, config: ExpertsConfig):
         super().__init__()
         self.config = config
-        self.gate = nn.Linear(width, config.num_experts, bias=False)
+        self.gate = Linear(width, config.num_experts, bias=False)
         self.gate_up_proj = nn.Parameter(torch.empty(config.num_experts, 2 * config.intermediate_size, width))
         self.down_proj = nn.Parameter(torch.empty(config.num_experts, width, config.intermediate_size))
 
@@ -36,5 +37,5 @@ class SparseMLP(nn.Module):
         return out.view_as(x)
 
     def _expert(self, index: int, x: Tensor) -> Tensor:
-        gate, up = F.linear(x, self.gate_up_proj[index]).chunk(2, dim=-1)
-        return F.linear(F.silu(gate) * up, self.down_proj[index])
+        gate, up = linear(x, self.gate_up_proj[index]).chunk(2, dim=-1)
+        return linear(F.silu(gate) * up, self.down_proj[index])

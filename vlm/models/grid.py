@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlm.models.attention import Segments
+from vlm.models.varlen import Segments
 
 Grid = tuple[int, int, int]  # (t, h, w) in patches
 

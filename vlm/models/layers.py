@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlm.models.linear import Linear, linear_gelu_tanh
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm; statistics in float32, as the reference does."""
@@ -17,7 +19,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x32 = x.float()
-        scale = torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
+        norm = torch.linalg.vector_norm(x32, dim=-1, keepdim=True)  # one pass where squares and mean take two
+        scale = torch.rsqrt(norm * norm / x.shape[-1] + self.eps)
         return self.weight * (x32 * scale).to(x.dtype)
 
 
@@ -38,10 +41,12 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int, act):
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.fc1, self.fc2 = Linear(width, hidden), Linear(hidden, width)
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.act is gelu_tanh and type(self.fc1) is Linear:  # an adapter around it adds before the act
+            return self.fc2(linear_gelu_tanh(x, self.fc1.weight, self.fc1.bias))
         return self.fc2(self.act(self.fc1(x)))
 
 
@@ -50,9 +55,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int, bias: bool):
         super().__init__()
-        self.gate_proj = nn.Linear(width, hidden, bias)
-        self.up_proj = nn.Linear(width, hidden, bias)
-        self.down_proj = nn.Linear(hidden, width, bias)
+        self.gate_proj = Linear(width, hidden, bias)
+        self.up_proj = Linear(width, hidden, bias)
+        self.down_proj = Linear(hidden, width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))

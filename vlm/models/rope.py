@@ -17,9 +17,12 @@ def inverse_frequencies(dim: int, theta: float, device: torch.device | None = No
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs (i, i + d/2) of the last axis. cos and sin broadcast to x; float32 inside."""
-    x32 = x.float()
-    first, second = x32.chunk(2, dim=-1)
-    return (x32 * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+    x32, half = x.float(), x.shape[-1] // 2
+    sin = sin[..., :half]  # both halves are equal
+    out = x32 * cos
+    out[..., :half].addcmul_(x32[..., half:], sin, value=-1)
+    out[..., half:].addcmul_(x32[..., :half], sin)
+    return out.to(x.dtype)
 
 
 def mrope_axes(section: tuple[int, int, int], interleaved: bool) -> Tensor:

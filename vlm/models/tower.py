@@ -7,15 +7,18 @@ Qwen3-VL (arXiv 2511.21631: learned positions, taps); `VisionConfig` says which 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from vlm.config import VisionConfig
-from vlm.models.attention import Backend, Segments, attend_segments
+from vlm.models.attention import Backend, attend_segments
 from vlm.models.grid import Grid, frame_segments, interpolate_table, patch_coordinates, window_order
 from vlm.models.layers import make_norm, make_vision_mlp
+from vlm.models.linear import Linear
 from vlm.models.rope import rotate, vision_table
+from vlm.models.varlen import Segments
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class VisionAttention(nn.Module):
     def __init__(self, config: VisionConfig):
         super().__init__()
         self.heads = config.num_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], segments: Segments, backend: Backend) -> Tensor:
         q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).unbind(1)  # (P, H, d) each
@@ -69,7 +72,7 @@ class VisionTower(nn.Module):
         super().__init__()
         self.config = config
         # The official Conv3d has stride = kernel, so it is a product over flattened patches.
-        self.patch_embed = nn.Linear(config.patch_dim, config.hidden_size, bias=config.patch_bias)
+        self.patch_embed = Linear(config.patch_dim, config.hidden_size, bias=config.patch_bias)
         self.pos_embed = None
         if config.num_position_embeddings:
             self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
@@ -91,7 +94,7 @@ class VisionTower(nn.Module):
         if self.pos_embed is not None:
             table = interpolate_table(self.pos_embed.weight, grids, self.config.spatial_merge_size)
             x = x + table.to(x.dtype)
-        natural, windowed = self._layouts(grids, x.device)
+        natural, windowed = layouts(self.config, grids, x.device)
         taps = []
         for index, block in enumerate(self.blocks):
             layout = natural if index in self.config.full_attention_blocks else windowed
@@ -100,14 +103,16 @@ class VisionTower(nn.Module):
                 taps.append(x)
         return x, taps
 
-    def _layouts(self, grids: tuple[Grid, ...], device: torch.device) -> tuple[Layout, Layout]:
-        """Whole frames, and windows where the tower has them (else whole frames again)."""
-        merge = self.config.spatial_merge_size
-        coordinates = patch_coordinates(grids, merge).to(device)
-        natural = Layout(vision_table(coordinates, self.config.head_dim), frame_segments(grids))
-        if not self.config.window_size:
-            return natural, natural
-        cells = self.config.window_size // self.config.patch_size // merge
-        order, inverse, segments = window_order(grids, merge, cells)
-        rope = tuple(table[order] for table in natural.rope)
-        return natural, Layout(rope, segments, order.to(device), inverse.to(device))
+
+@lru_cache(maxsize=4)
+def layouts(config: VisionConfig, grids: tuple[Grid, ...], device: torch.device) -> tuple[Layout, Layout]:
+    """Whole frames, and windows where the tower has them (else whole frames again)."""
+    merge = config.spatial_merge_size
+    coordinates = patch_coordinates(grids, merge).to(device)
+    natural = Layout(vision_table(coordinates, config.head_dim), frame_segments(grids))
+    if not config.window_size:
+        return natural, natural
+    cells = config.window_size // config.patch_size // merge
+    order, inverse, segments = window_order(grids, merge, cells)
+    rope = tuple(table[order] for table in natural.rope)
+    return natural, Layout(rope, segments, order.to(device), inverse.to(device))

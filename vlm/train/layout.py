@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlm.models.attention import Branches
+from vlm.models.branches import Branches
 
 # Lengths and the number of branches are rounded up. Each new shape of a product costs a kernel of its own,
 # which is built, kept and never used again: that was half of the time and 0.2 GB a minute.

@@ -17,7 +17,7 @@ from torch import Tensor
 from vlm.config import ModelConfig
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
-from vlm.models.attention import Branches
+from vlm.models.branches import Branches
 from vlm.models.grid import Grid
 from vlm.records import Patches, Sequence
 from vlm.train.layout import BRANCH, PREFIX, Prefix, Run, branch_layout, fill, lay, place, round_up

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from vlm.families.base import Checkpoint
 from vlm.families.checkpoint import open_checkpoint, resolve_device, save_checkpoint
-from vlm.models import attention
+from vlm.models import branches
 from vlm.models.attention import Backend
 from vlm.records import InputError
 from vlm.train.curves import draw_curves, read_log
@@ -106,7 +106,7 @@ class _Run:
             stages["heads"], rates["heads"] = self.heads, options.connector or options.decoder
         if options.compile:
             # On a CPU PyTorch's own softmax is several times as fast as the fused loop.
-            attention.biased = torch.compiler.disable(attention.biased)
+            branches.biased = torch.compiler.disable(branches.biased)
             for block in (*self.model.tower.blocks, *self.model.decoder.layers):
                 block.compile(dynamic=True)
         self.optimiser = MasterOptimiser(stages, rates, muon=options.muon)
