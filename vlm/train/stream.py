@@ -81,7 +81,7 @@ def difficulty(progress: float) -> Difficulty:
         )
     return Difficulty(
         {"count": (1, 4 if progress < 0.5 else 6)},
-        clips=0.4, pairs=0.06, earlier=0.08, empty=0.03, reading=0.35, texts=TEXTS, dialogues=0.12, zh=0.08,
+        clips=0.4, pairs=0.06, earlier=0.08, empty=0.03, reading=0.3, texts=TEXTS, dialogues=0.12, zh=0.08,
     )  # fmt: skip
 
 
