@@ -245,7 +245,7 @@ WEIGHTS = {
     "pattern": 4,
     "count": 9,
     "count_of": 8,
-    "exists": 12,
+    "exists": 14,
     "where": 10,
     "relation": 22,
     "nearest": 3,
