@@ -97,8 +97,9 @@ def test_attention_rows_of_a_quantised_model(quantised, family):
 @pytest.mark.parametrize("talk", ["image", "odd_frames"])
 def test_tower_attention(twin, talk):
     """Every block, a patch at an edge window and one inside, in the last frame of a clip."""
+    medium = expect(twin, TALKS[talk]).media[0]  # a run of its own, which must not be recorded
     with eager_maps(twin) as maps:
-        encode(twin, expect(twin, TALKS[talk]).media[0])
+        encode(twin, medium)
     [patches] = our_patches(twin, TALKS[talk])
     t, h, w = patches.grid_thw
     order = official_order(twin, patches.grid_thw)
