@@ -151,15 +151,19 @@ def test_the_server_may_die(sandbox, circle, tmp_path):
     assert sandbox.open(gif(tmp_path / "b.gif", 3)).clip
 
 
-def test_readers_that_nobody_asks_end(strict, tmp_path):
-    for number in range(4):
-        strict.open(gif(tmp_path / f"{number}.gif", 2))
-    server = psutil.Process(strict._server._process.pid)
-    deadline = time.monotonic() + 10
-    while len(server.children()) > 1 and time.monotonic() < deadline:  # the one that waits stays
-        time.sleep(0.2)
-    assert len(server.children()) == 1
-    assert strict.open(tmp_path / "0.gif").patches(PIXELS).resized.size
+def test_readers_that_nobody_asks_end(tmp_path):
+    box = Sandbox(Limits(idle_seconds=1))
+    try:
+        for number in range(4):
+            box.open(gif(tmp_path / f"{number}.gif", 2))
+        server = psutil.Process(box._server._process.pid)
+        deadline = time.monotonic() + 10
+        while len(server.children()) > 1 and time.monotonic() < deadline:  # the one that waits stays
+            time.sleep(0.2)
+        assert len(server.children()) == 1
+        assert box.open(tmp_path / "0.gif").patches(PIXELS).resized.size
+    finally:
+        box.close()
 
 
 def test_readers_know_no_secrets_and_write_no_files(sandbox, circle, monkeypatch):
