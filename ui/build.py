@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import logging
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import gradio as gr
@@ -15,7 +17,7 @@ from ui.events import Events
 from ui.examples import read_examples
 from ui.guard import Guard
 from ui.panel import ASSETS
-from ui.service import Service
+from ui.service import Refused, Service
 from ui.state import UserSession
 from ui.theme import THEME
 
@@ -119,7 +121,7 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, 
                 model.facts: facts,
                 model.load: gr.Button(interactive=not busy),
             }
-            if (known := service.facts()) and not busy:  # in one go: a slider set once the model is there stays
+            if (known := service.facts()) and not busy:  # in one go: a slider set later stays
                 shows |= cost.ranges(talk.cost, known) | {model.offer: model_panel.offer(service)}
                 shows |= chat.suit(talk, examples, embedded=bool(known.knows))
             yield shows
@@ -176,5 +178,14 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         ) from error
     sys.setswitchinterval(0.0005)  # seconds; while a model is imported, requests are answered in between
     if service.engine is None:
-        service.load_first(DRAWN)
+        soon = threading.Timer(DRAWN, _load_first, [service])
+        soon.daemon = True
+        soon.start()
     page.block_thread()
+
+
+def _load_first(service: Service) -> None:
+    """The model that was chosen at the start, unless a person was faster with another one."""
+    with suppress(Refused):
+        if service.engine is None:
+            service.load(service.choice)
