@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import logging
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import gradio as gr
@@ -15,14 +17,10 @@ from ui.events import Events
 from ui.examples import read_examples
 from ui.guard import Guard
 from ui.panel import ASSETS
-from ui.service import Service
+from ui.service import Refused, Service
 from ui.state import UserSession
 from ui.theme import THEME
 
-TINY = (
-    "The embedded model knows simple drawn shapes and nothing else. "
-    "The Model tab says more, and offers a better one."
-)
 DRAWN = 1.5  # seconds that a page opened at once takes to be drawn, and twice as long beside a model's import
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
@@ -51,7 +49,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
         head = header.create(service)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=340, elem_id="left"):
-                talk = chat.create(examples, TINY if service.choice.model == "tiny" else "")
+                talk = chat.create(examples, embedded=service.choice.model == "tiny")
             with gr.Column(scale=6, min_width=340, elem_id="right"):
                 turn = gr.Dropdown(
                     [], label="Turn shown", visible=False, elem_id="turn", filterable=False, container=False
@@ -71,7 +69,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
         _wire_cost(events, user)
-        _wire_model(page, events, model)
+        _wire_model(page, events, model, examples)
         # Written back once, so that Gradio knows the state's age and frees it after the page is closed.
         page.load(lambda session: session, user, user, **QUICK)
         api.create(service)
@@ -109,10 +107,11 @@ def _wire_cost(events: Events, user: gr.State) -> None:
     gr.on(triggers, events.cost, inputs, talk.cost.panel, trigger_mode="always_last", **QUICK)
 
 
-def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) -> None:
+def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, examples) -> None:
     """The picker, and what a page shows while a model is on its way, its own or another person's."""
-    service, card = events.service, events.talk.cost
-    shown = [events.head, model.facts, model.load, *card.sliders, model.offer, model.model]
+    service, talk = events.service, events.talk
+    suited = [*talk.cost.sliders, *talk.examples, talk.chatbot, model.offer]
+    shown = [events.head, model.facts, model.load, model.model, *suited]
 
     def follow():
         for facts in model_panel.follow(service):
@@ -122,8 +121,9 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
                 model.facts: facts,
                 model.load: gr.Button(interactive=not busy),
             }
-            if service.facts() and not busy:  # in one go: a slider set once the model is there stays set
-                shows |= cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+            if (known := service.facts()) and not busy:  # in one go: a slider set later stays
+                shows |= cost.ranges(talk.cost, known) | {model.offer: model_panel.offer(service)}
+                shows |= chat.suit(talk, examples, embedded=bool(known.knows))
             yield shows
 
     def load(*choice):
@@ -178,5 +178,14 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         ) from error
     sys.setswitchinterval(0.0005)  # seconds; while a model is imported, requests are answered in between
     if service.engine is None:
-        service.load_first(DRAWN)
+        soon = threading.Timer(DRAWN, _load_first, [service])
+        soon.daemon = True
+        soon.start()
     page.block_thread()
+
+
+def _load_first(service: Service) -> None:
+    """The model that was chosen at the start, unless a person was faster with another one."""
+    with suppress(Refused):
+        if service.engine is None:
+            service.load(service.choice)

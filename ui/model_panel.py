@@ -38,8 +38,8 @@ def create(choice: Choice) -> ModelPanel:
     facts = ModelFactsPanel(template("model.html"), "model.js", elem_id="model-facts")
     with gr.Row(elem_id="model-pick"):
         model = gr.Dropdown(
-            ["tiny", *machine.HUB.values()], value=choice.model, label="Model", allow_custom_value=True,
-            info="The embedded one, a hub id or a folder on the server", elem_id="pick", scale=3,
+            ["tiny", *machine.HUB.values()], value=choice.model, allow_custom_value=True,
+            label="Model: the embedded one, a hub id or a folder here", elem_id="pick", scale=3,
             min_width=240,
         )  # fmt: skip
         quantize = gr.Dropdown(QUANTISE, value=choice.quantize, label="Quantise", min_width=90)

@@ -56,17 +56,6 @@ class Service:
         self._lock = threading.Lock()
 
     # ---- the model ------------------------------------------------------------------------------
-    def load_first(self, after: float) -> None:
-        """Load the model that was chosen at the start in ``after`` seconds, if no other has been by then."""
-
-        def begin() -> None:
-            if not self._began:
-                self.load(self.choice)
-
-        timer = threading.Timer(after, begin)
-        timer.daemon = True
-        timer.start()
-
     def load(self, choice: Choice) -> threading.Thread:
         """Begin to load a model; the one before stays in use until the new one answers.
 
