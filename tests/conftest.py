@@ -18,6 +18,13 @@ class NetworkAccess(RuntimeError):
     """A test tried to leave this machine."""
 
 
+def pytest_collection_modifyitems(items):
+    """What shares a server, a browser or a model stays together when the tests run in several processes."""
+    for item in items:
+        whole_folder = item.path.parent.name == "browser"
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if whole_folder else item.path)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Refuse connections and look-ups beyond the loopback addresses, for the whole run."""

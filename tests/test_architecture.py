@@ -10,7 +10,7 @@ import pytest
 from source_imports import imports
 
 ROOT = Path(__file__).parent.parent
-STAGES = ("inputs", "models", "weights", "families", "chat", "train")
+STAGES = ("inputs", "models", "weights", "families", "chat", "lens", "train")
 # What a room may import inside vlm/, beside the records and the config.
 ALLOWED = {
     "inputs": {"inputs"},
@@ -19,7 +19,8 @@ ALLOWED = {
     "weights": {"weights"},
     "families": {"families", "inputs", "models", "weights"},
     "chat": {"chat", "inputs", "models"},
-    "train": {"train", "inputs", "models", "weights", "families"},
+    "lens": {"lens", "chat", "inputs", "models"},
+    "train": {"train", "inputs", "lens", "models", "weights", "families"},
 }
 
 

@@ -2,5 +2,8 @@
 
 import os
 
-# Read by Gradio when it is imported, so it is set before any module of this package imports it.
+from ui.startup import skip_stubs
+
+# Both matter to Gradio while it is imported, so they come before any module of this package imports it.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+skip_stubs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import sys
 from dataclasses import dataclass
 
 import gradio as gr
@@ -22,6 +23,7 @@ TINY = (
     "The embedded model knows simple drawn shapes and nothing else. "
     "The Model tab says more, and offers a better one."
 )
+DRAWN = 1.5  # seconds that a page opened at once takes to be drawn, and twice as long beside a model's import
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
 
@@ -115,13 +117,14 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
     def follow():
         for facts in model_panel.follow(service):
             busy = facts["state"] == "loading"
-            yield {
+            shows = {
                 events.head: header.render(service),
                 model.facts: facts,
                 model.load: gr.Button(interactive=not busy),
             }
-        if service.facts():
-            yield cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+            if service.facts() and not busy:  # in one go: a slider set once the model is there stays set
+                shows |= cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+            yield shows
 
     def load(*choice):
         if model_panel.begin(service, *choice):
@@ -173,6 +176,7 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         raise OSError(
             f"cannot listen on {serving.host} port {serving.port}: choose another with --port"
         ) from error
+    sys.setswitchinterval(0.0005)  # seconds; while a model is imported, requests are answered in between
     if service.engine is None:
-        service.load(service.choice)
+        service.load_first(DRAWN)
     page.block_thread()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +27,9 @@ MinPixels = Annotated[
     int | None, typer.Option(help="least pixels of a picture or of one frame, once resized")
 ]
 MaxPixels = Annotated[int | None, typer.Option(help="most pixels of a picture or of one frame, once resized")]
+Boxed = Annotated[
+    bool, typer.Option("--sandbox", help="read the files in processes with limits on memory and time (Linux)")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
 QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit); auto: nf4 where the model does not fit"
@@ -62,6 +65,7 @@ def chat(
     ] = None,
     api_key: Annotated[str | None, typer.Option(help="with --engine; default: OPENAI_API_KEY")] = None,
     timeout: Annotated[float, typer.Option(help="with --engine: seconds that it may be silent")] = 300.0,
+    sandbox: Boxed = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask; the answer streams. With --json a line {"answer": …, "stats": {…}} follows each answer."""
@@ -77,11 +81,21 @@ def chat(
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
     there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
     here = {"device": device, "dtype": dtype, "attention": attention, "quantize": quantize}
-    session = ChatSession(open_engine(model, **there, **here))
+    session = ChatSession(open_engine(model, **there, **here), _opener(sandbox))
     files = [*(image or ()), *(video or ())]
     for question in prompt:
         _tell(session.ask(question, files, sampling, options), as_json)
         files = []
+
+
+def _opener(boxed: bool) -> Callable:
+    """How files are opened."""
+    from vlm.inputs.media import open_media
+    from vlm.inputs.sandbox import AVAILABLE, Sandbox
+
+    if boxed and not AVAILABLE:
+        raise InputError("--sandbox needs Linux: leave it out")
+    return Sandbox().open if boxed else open_media
 
 
 def _tell(events: Iterable[Event], as_json: bool) -> None:
@@ -117,6 +131,7 @@ def inspect(
     positions: Annotated[
         Path | None, typer.Option(help="write input_ids and position_ids to this .npz")
     ] = None,
+    sandbox: Boxed = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a model would make of files: sizes, patches, tokens, positions. Needs no weights."""
@@ -126,7 +141,7 @@ def inspect(
 
     config, tokenizer = open_config(model)
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
-    report, sequence = inspect_media(media, model, config, tokenizer, prompt, options)
+    report, sequence = inspect_media(media, model, config, tokenizer, prompt, options, _opener(sandbox))
     if positions:
         write_positions(sequence, positions)
     typer.echo(json.dumps(report, ensure_ascii=False) if as_json else _table(report))
@@ -157,6 +172,7 @@ def tree(
 ) -> None:
     """The module tree with shapes and parameter counts, at full size, without its memory."""
     from vlm.families.checkpoint import meta_model
+    from vlm.lens.architecture import module_tree
     from vlm.report import tree_lines
 
     built, shapes = meta_model(model)
@@ -164,7 +180,7 @@ def tree(
         parameters = sum(parameter.numel() for parameter in built.parameters())
         typer.echo(json.dumps({"parameters": parameters, "tensors": shapes}))
     else:
-        typer.echo("\n".join(tree_lines(built)))
+        typer.echo("\n".join(tree_lines(module_tree(built))))
 
 
 @app.command()
@@ -249,11 +265,13 @@ def evaluate(
     from vlm.bench.answers import measure
     from vlm.families.checkpoint import open_checkpoint
     from vlm.train import card as cards
+    from vlm.train import looking
 
     checkpoint = open_checkpoint(model)
     scores = cards.full_scores(checkpoint, questions)
     if card:
         cards.write_card(card, scores, measure(checkpoint.folder))
+        looking.write_looking(card, looking.measure(checkpoint, questions // 12, questions // 6))
     if as_json:
         typer.echo(json.dumps(cards.as_json(scores)))
     else:

@@ -124,3 +124,5 @@ class ModelConfig:
     decoder: DecoderConfig
     pixels: PixelConfig
     tokens: TokenConfig
+    box_scale: int | None = 1000  # boxes in answers: thousandths; None: pixels of the resized picture
+    looking_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) that look where the answer is about

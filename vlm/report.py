@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from vlm.config import ModelConfig
-from vlm.inputs.media import MediaOptions, open_media
+from vlm.inputs.media import MediaOptions, Medium, open_media
 from vlm.inputs.sequence import build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
+from vlm.lens.architecture import Node
 from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError, Patches, Sequence
 from vlm.weights.choose import quantised_bytes
@@ -24,6 +25,7 @@ def inspect_media(
     tokenizer: Tokenizer | None,
     prompt: str,
     options: MediaOptions,
+    open_media: Callable[[str | Path], Medium] = open_media,
 ) -> tuple[dict, Sequence | None]:
     """The report of ``python -m vlm inspect`` and, where a tokenizer is at hand, the sequence.
 
@@ -90,14 +92,8 @@ def model_row(name: str, model: VisionLanguageModel) -> dict:
     }
 
 
-def tree_lines(module: nn.Module, name: str = "model", depth: int = 0) -> list[str]:
+def tree_lines(node: Node, depth: int = 0) -> list[str]:
     """The module tree, a line each: name, class, parameters, own shapes; like layers are folded."""
-    count = sum(parameter.numel() for parameter in module.parameters())
-    own = ", ".join(f"{key} {tuple(p.shape)}" for key, p in module.named_parameters(recurse=False))
-    lines = [f"{'  ' * depth}{name}: {type(module).__name__} {count:,}{'  ' + own if own else ''}"]
-    children = list(module.named_children())
-    if isinstance(module, nn.ModuleList) and len(children) > 1:
-        children = [(f"0 … {len(children) - 1}, each", children[0][1])]
-    for key, child in children:
-        lines += tree_lines(child, key, depth + 1)
-    return lines
+    own = ", ".join(f"{key} {shape}" for key, shape in node.shapes)
+    line = f"{'  ' * depth}{node.name}: {node.kind} {node.parameters:,}{'  ' + own if own else ''}"
+    return [line, *(line for child in node.children for line in tree_lines(child, depth + 1))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from quantised_twins import quantise
 from twins import RECIPES, make_twin
 
 torch.set_num_threads(1)  # the twins are so small that a second thread costs more than it brings
@@ -25,3 +26,16 @@ def twins(tmp_path_factory):
 @pytest.fixture(params=RECIPES)
 def twin(request, twins):
     return twins(request.param)
+
+
+@pytest.fixture(scope="session")
+def quantised(twins, tmp_path_factory):
+    """``quantised(family, mode)`` → Twin whose files transformers has quantised and saved."""
+    made = {}
+
+    def get(family: str, mode: str):
+        if (family, mode) not in made:
+            made[family, mode] = quantise(twins(family), mode, tmp_path_factory.mktemp(mode))
+        return made[family, mode]
+
+    return get

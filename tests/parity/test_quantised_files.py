@@ -11,13 +11,11 @@ import shutil
 
 import pytest
 import torch
-import transformers
 from oracle import expect
 from safetensors.torch import load_file, save_file
 from stages import ROUNDING, close, our_logits, our_run
 from talks import TALKS
-from transformers import BitsAndBytesConfig
-from twins import RECIPES, Twin, train_tokenizer, write_side_files
+from twins import RECIPES, Twin
 
 from vlm.families.checkpoint import open_checkpoint, save_checkpoint
 from vlm.records import InputError
@@ -25,40 +23,6 @@ from vlm.weights.banks import Bank, QuantLinear
 
 WEIGHTS = "model.safetensors"
 TALK = TALKS["image"]
-FOUR = {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.float32}
-SETTINGS = {
-    "nf4": FOUR | {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
-    "fp4": FOUR | {"bnb_4bit_quant_type": "fp4", "llm_int8_skip_modules": ["model.visual", "lm_head"]},
-    "int8": {"load_in_8bit": True, "llm_int8_skip_modules": ["model.visual", "lm_head"]},
-}
-
-
-@pytest.fixture(scope="module")
-def quantised(twins, tmp_path_factory):
-    """``quantised(family, mode)`` → Twin whose files transformers has quantised and saved."""
-    made = {}
-
-    def get(family: str, mode: str) -> Twin:
-        if (family, mode) not in made:
-            made[family, mode] = _quantise(twins(family), mode, tmp_path_factory.mktemp(mode))
-        return made[family, mode]
-
-    return get
-
-
-def _quantise(twin: Twin, mode: str, folder) -> Twin:
-    kind = getattr(transformers, f"{twin.recipe.name}ForConditionalGeneration")
-    settings = BitsAndBytesConfig(**SETTINGS[mode])
-    reference = kind.from_pretrained(
-        twin.folder, quantization_config=settings, dtype=torch.float32, device_map="cpu"
-    ).eval()
-    for module in reference.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # else it multiplies in bfloat16 on such CPUs
-    reference.save_pretrained(folder)
-    write_side_files(folder, twin.recipe, train_tokenizer())
-    ours = open_checkpoint(folder, dtype=torch.float32, quantize="auto")
-    return Twin(twin.family, folder, reference, ours)
 
 
 def _logits(twin: Twin) -> torch.Tensor:

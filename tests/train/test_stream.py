@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import groupby
 from random import Random
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from vlm.inputs.patches import target_size, to_patches
 from vlm.train import scenes
+from vlm.train.cells import CHANGES, CHARACTERS, DEEDS, UNASKED, cell_truth, clip_cells, picture_cells
 from vlm.train.questions import KINDS
 from vlm.train.stream import (
     CELL_PIXELS,
@@ -19,7 +21,6 @@ from vlm.train.stream import (
     PICTURE_GRIDS,
     Stream,
     _frames,
-    cell_truth,
     difficulty,
 )
 
@@ -101,3 +102,56 @@ def test_long_segments_are_left_out(stream):
     level = replace(difficulty(1.0), scene={"count": (6, 6)}, kinds=("describe",), zh=1.0, reading=0.0)
     batch = stream.make(0, replace(level, clips=0.0, pairs=0.0, earlier=0.0, dialogues=0.0))
     assert batch.layout.mask.shape[2] <= LONGEST
+
+
+def test_letters_are_told_where_they_stand(tiny):
+    """Half a cell counts for the character whose ink it holds most of."""
+    checked = 0
+    for seed in range(20):
+        rng = Random(seed)
+        scene = scenes.random_scene(rng, width=192, height=192, count=(0, 0), textures=("plain",))
+        scene = scenes.with_text(scene, rng)
+        image, owner = scenes.draw(scene)
+        patches = to_patches(_frames("image", image[None]), tiny.config.pixels)
+        cells = picture_cells(scene, owner, patches)
+        halves = np.stack([cells["left_letter"], cells["right_letter"]], 1).reshape(6, 12)
+        (text,) = scene.things
+        told = {CHARACTERS[index] for index in halves[halves >= 0]}
+        assert told <= set(text.text) and len(told) >= len(set(text.text)) - 1
+        ink = (owner == 0).reshape(6, 32, 12, 16).mean((1, 3))
+        assert (ink[halves < 0] < 0.45).all() and (halves[ink > 0.45] >= 0).all()
+        order = [CHARACTERS[index] for index in halves[halves.max(1).argmax()] if index >= 0]
+        assert "".join(key for key, _ in groupby(order)) in "".join(key for key, _ in groupby(text.text))
+        checked += len(text.text)
+    assert checked > 30
+
+
+def test_what_changed_is_told_of_every_cell(tiny):
+    seen = Counter()
+    for seed in range(40):
+        clip = scenes.random_clip(Random(seed), width=128, height=128, frames=(6, 6), textures=("plain",))
+        images, owners = scenes.draw_clip(clip)
+        patches = to_patches(_frames("video", images, tuple(range(6))), tiny.config.pixels)
+        cells = {name: values.reshape(3, 4, 4) for name, values in clip_cells(clip, owners, patches).items()}
+        for index, motion in enumerate(clip.motions):
+            thing = clip.scene.things[index]
+            own = cells["deed_colour"] == list(scenes.COLOURS).index(thing.colour)
+            own &= cells["deed_shape"] == scenes.SHAPES.index(thing.shape)
+            deeds = [set(cells["deed"][time][own[time]].tolist()) - {UNASKED} for time in range(3)]
+            if sum((t.colour, t.shape) == (thing.colour, thing.shape) for t in clip.scene.things) > 1:
+                continue
+            expected = [
+                {"appears": "appears", "disappears": "disappears" if 2 * t + 1 >= motion.frame else "still"}
+                .get(motion.kind, motion.kind)
+                for t in range(3)
+            ]  # fmt: skip
+            for time, deed in enumerate(expected):
+                hidden = motion.kind == "appears" and 2 * time + 1 < motion.frame
+                assert deeds[time] == (set() if hidden else {DEEDS.index(deed)})
+            seen[motion.kind] += 1
+    assert set(seen) == set(DEEDS) and min(seen.values()) > 5
+
+
+def test_a_picture_has_no_changes(stream):
+    batch = stream.make(0, replace(difficulty(1.0), clips=0.0, pairs=0.0))
+    assert all((batch.cells[name] == UNASKED).all() for name in CHANGES)

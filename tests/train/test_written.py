@@ -12,7 +12,7 @@ from vlm.train.card import END, PROMISES, START, as_json, judged, promises_table
 from vlm.train.evaluate import Score
 from vlm.train.questions.picture_facts import caption
 from vlm.train.stream import difficulty
-from vlm.train.written import overlap, true_facts, write, written_scores
+from vlm.train.written import KINDS, overlap, true_facts, write, written_scores
 
 
 def scene(count, seed=3, **options):
@@ -72,7 +72,7 @@ def test_what_is_written_is_what_a_chat_says(tiny, stream, tmp_path):
 def test_written_answers_are_scored_beside_wrong_pictures(tiny, stream):
     level = replace(difficulty(1.0), scene={"count": (1, 2)}, zh=0.0, reading=0.0)
     scores = written_scores(tiny, stream, level, 6)
-    assert {kind: score.asked for kind, score in scores.items()} == {"box": 6, "point": 6, "describe": 6}
+    assert {kind: score.asked for kind, score in scores.items()} == dict.fromkeys(KINDS, 6)
     assert scores["describe"].accuracy > scores["describe"].baseline + 0.2
 
 
@@ -90,7 +90,7 @@ def sections(accuracy, baseline, unseen):
 
 def test_only_what_holds_is_offered():
     rows = judged(sections(0.95, 0.2, 0.9))
-    assert all(row["offered"] and not row["fails"] for row in rows) and len(rows) == 20
+    assert all(row["offered"] and not row["fails"] for row in rows) and len(rows) == 21
     rows = judged(sections(0.95, 0.7, 0.8))
     assert all(row["fails"] == ["wording", "blind"] and not row["offered"] for row in rows)
     low = {row["kind"]: row["fails"] for row in judged(sections(0.7, 0.1, 0.7))}

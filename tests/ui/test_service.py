@@ -115,7 +115,7 @@ def test_an_edit_that_is_refused_changes_nothing(service, user, trace):
 def test_a_question_to_an_earlier_model_is_asked_anew(service, user, trace, monkeypatch):
     run(service, user, trace, ask=Ask("one"))
     user.part()
-    monkeypatch.setattr(backend, "ChatSession", lambda engine: Chat(trace))
+    monkeypatch.setattr(backend, "ChatSession", lambda engine, open_media: Chat(trace))
     run(service, user, trace, ask=Ask("two"))
     list(service.turn(user, Ask("again", replaces=0)))
     assert [exchange.ask.text for exchange in user.exchanges] == user.chat.turns == ["again"]

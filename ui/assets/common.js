@@ -62,17 +62,14 @@ const startOver = ({ run, pick }) =>
   shared.run === run || Object.assign(shared, { run, pick: Math.max(0, pick), frame: 0, cell: null, held: false });
 const holdCell = (cell) => tellCell({ cell, held: !(shared.held && shared.cell === cell) });
 
-// A picture that is slow to draw is drawn once for each `key`; `paint` gets a context of the same size.
-const layer = () => {
-  let kept = null, known = "";
+// A picture that is slow to draw is drawn once for each `key`; `paint` gets a context of the canvas's size.
+const painter = (canvas) => {
+  let known = "";
   return (key, width, height, paint) => {
     const whole = [key, width, height, window.devicePixelRatio, document.body.className].join();
-    if (whole !== known) {
-      kept = document.createElement("canvas");
-      known = whole;
-      paint(canvasContext(kept, width, height));
-    }
-    return kept;
+    if (whole !== known) paint(canvasContext(canvas, width, height));
+    known = whole;
+    return canvas;
   };
 };
 
@@ -84,6 +81,21 @@ const saveAs = (name, type, text) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 };
+
+// A quote inside a field is doubled (RFC 4180).
+const field = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+const saveTable = (name, headings, rows) =>
+  saveAs(name, "text/csv", [headings, ...rows].map((row) => row.map(field).join() + "\r\n").join(""));
+
+// Round numbers from 0 to `most`, about `room` of them.
+const ticks = (most, room) => {
+  const rough = most / Math.max(2, room), power = 10 ** Math.floor(Math.log10(rough));
+  const step = Math.max(1, [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough));
+  return Array.from({ length: Math.floor(most / step) + 1 }, (_, i) => i * step);
+};
+
+// Move a mark that lies over a picture; the picture itself is not drawn again.
+const place = (node, left, top) => { node.style.transform = `translate(${left}px, ${top}px)`; };
 
 const seconds = (value) => (value < 10 ? value.toFixed(1) : Math.round(value)) + " s";
 

@@ -36,6 +36,11 @@ document.addEventListener("paste", (event) => {
   if (files?.length && !own(event.target)) handOver("paste", files);
 });
 
+// A file that is no picture has no thumbnail: a plain tile stands for it.
+document.addEventListener("error", ({ target }) => {
+  if (target.matches?.("#box .thumbnail-item img")) target.parentElement.classList.add("gb-no-picture");
+}, true);
+
 // A conversation that was read to its end stays at its end when the room for it changes.
 let atEnd = true, tall = 0;
 const talk = () => document.querySelector("#chat .bubble-wrap");

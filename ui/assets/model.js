@@ -1,5 +1,6 @@
 const fact = ([label, value, meaning]) => {
   const node = make("div", "gb-stat");
+  node.dataset.stat = label;
   node.append(make("dt", "", label), make("dd", "", value), make("dd", "gb-soft", meaning));
   return node;
 };

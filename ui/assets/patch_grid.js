@@ -6,7 +6,7 @@ const medium = () => data.media[shared.pick];
 const columns = () => medium().cells[2];
 const step = () => medium().frames[shared.frame];
 const canvas = find(".gb-grid");
-const base = layer();
+const base = painter(make("canvas"));
 
 const picture = (source) => {
   if (!pictures.has(source)) {

@@ -1,15 +1,18 @@
 const AXES = [["t", []], ["h", [6, 4]], ["w", [1.5, 3]]]; // name and dash of its line
 const ROW = 26; // pixels; also in style.css
-const EDGE = { left: 38, right: 10, top: 10, bottom: 24 };
-let data = null, kinds = [], rows = [], at = null;
+const EDGE = { left: 38, right: 10, top: 10, bottom: 24 }, HEIGHT = 210; // pixels, of the chart
+let data = null, kinds = [], rows = [], at = null, last = 1, most = 1;
 
-const chart = find(".gb-chart"), table = find(".gb-rows"), maps = [...element.querySelectorAll(".gb-map")];
-const chartLayer = layer(), mapLayers = maps.map(() => layer());
-let version = 0; // of the data, so that layers of an earlier turn are not taken for this one's
+const chart = find(".gb-chart"), cursor = find(".gb-cursor"), table = find(".gb-rows");
+const maps = [...element.querySelectorAll(".gb-map")], marks = element.querySelectorAll(".gb-mark");
+const paintChart = painter(chart), paintMaps = maps.map(painter);
+let version = 0; // of the data, so that pictures of an earlier turn are not taken for this one's
 
 const load = (fresh) => {
   data = { ...fresh, t: integers(fresh.t), h: integers(fresh.h), w: integers(fresh.w) };
   version += 1;
+  last = Math.max(1, data.t.length - 1);
+  most = Math.max(1, ...AXES.map(([axis]) => max(data[axis])));
   kinds = [];
   data.spans.forEach(([kind, start, stop]) => kinds.fill(kind, start, (kinds.length = stop)));
   startOver(data);
@@ -55,39 +58,29 @@ const showFrequencies = () => {
 };
 
 // ---- lines --------------------------------------------------------------------------------------
-const span = () => ({ last: Math.max(1, data.t.length - 1), most: Math.max(1, ...["t", "h", "w"].map((a) => max(data[a]))) });
 const max = (list) => list.reduce((a, b) => (a > b ? a : b), 0);
+let x = null, y = null; // token → pixels across, position → pixels down
 
 const drawChart = () => {
-  const width = find(".gb-chart-box").clientWidth, height = 210;
-  const { last, most } = span();
-  const x = (i) => EDGE.left + (i / last) * (width - EDGE.left - EDGE.right);
-  const y = (v) => height - EDGE.bottom - (v / most) * (height - EDGE.top - EDGE.bottom);
-  const painted = chartLayer(version, width, height, (context) => {
-    drawBands(context, x, height);
-    drawTicks(context, x, y, last, most, width, height);
-    AXES.forEach(([axis, dash]) => drawLine(context, x, y, data[axis], dash));
+  const width = find(".gb-chart-box").clientWidth;
+  x = (i) => EDGE.left + (i / last) * (width - EDGE.left - EDGE.right);
+  y = (v) => HEIGHT - EDGE.bottom - (v / most) * (HEIGHT - EDGE.top - EDGE.bottom);
+  paintChart(version, width, HEIGHT, (context) => {
+    drawBands(context);
+    drawTicks(context, width);
+    AXES.forEach(([axis, dash]) => drawLine(context, data[axis], dash));
   });
-  const context = canvasContext(chart, width, height);
-  context.drawImage(painted, 0, 0, width, height);
-  if (at !== null) drawCursor(context, x, y, height);
 };
 
-const drawBands = (context, x, height) =>
+const drawBands = (context) =>
   data.spans.forEach(([kind, start, stop]) => {
     context.globalAlpha = 0.1;
     context.fillStyle = colour(kind);
-    context.fillRect(x(start - 0.5), EDGE.top, x(stop - 0.5) - x(start - 0.5), height - EDGE.top - EDGE.bottom);
+    context.fillRect(x(start - 0.5), EDGE.top, x(stop - 0.5) - x(start - 0.5), HEIGHT - EDGE.top - EDGE.bottom);
     context.globalAlpha = 1;
   });
 
-const ticks = (most, room) => {
-  const rough = most / Math.max(2, room), power = 10 ** Math.floor(Math.log10(rough));
-  const step = Math.max(1, [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough));
-  return Array.from({ length: Math.floor(most / step) + 1 }, (_, i) => i * step);
-};
-
-const drawTicks = (context, x, y, last, most, width, height) => {
+const drawTicks = (context, width) => {
   context.font = "11px system-ui, sans-serif";
   context.fillStyle = colour("soft");
   context.strokeStyle = colour("rule");
@@ -98,11 +91,11 @@ const drawTicks = (context, x, y, last, most, width, height) => {
     context.fillText(number(value), EDGE.left - 6, y(value) + 4);
   });
   context.textAlign = "center";
-  ticks(last, width / 110).forEach((value) => context.fillText(number(value), x(value), height - 8));
+  ticks(last, width / 110).forEach((value) => context.fillText(number(value), x(value), HEIGHT - 8));
   context.textAlign = "left";
 };
 
-const drawLine = (context, x, y, values, dash) => {
+const drawLine = (context, values, dash) => {
   context.setLineDash(dash);
   context.lineWidth = 1.8;
   context.lineJoin = "round";
@@ -116,13 +109,12 @@ const drawLine = (context, x, y, values, dash) => {
   context.setLineDash([]);
 };
 
-const drawCursor = (context, x, y, height) => {
-  context.strokeStyle = colour("soft");
-  context.beginPath(); context.moveTo(x(at), EDGE.top); context.lineTo(x(at), height - EDGE.bottom); context.stroke();
-  AXES.forEach(([axis]) => {
-    context.fillStyle = colour(kinds[at]);
-    context.beginPath(); context.arc(x(at), y(data[axis][at]), 3.5, 0, 7); context.fill();
-  });
+const showCursor = () => {
+  cursor.hidden = at === null;
+  if (at === null) return;
+  cursor.className = "gb-cursor gb-" + kinds[at];
+  place(cursor, x(at), 0);
+  cursor.querySelectorAll("b").forEach((spot, i) => place(spot, 0, y(data[AXES[i][0]][at])));
 };
 
 const showRead = () => {
@@ -132,7 +124,7 @@ const showRead = () => {
 };
 
 const underChart = (event) => {
-  const box = chart.getBoundingClientRect(), { last } = span();
+  const box = chart.getBoundingClientRect();
   const share = (event.clientX - box.left - EDGE.left) / (box.width - EDGE.left - EDGE.right);
   return Math.max(0, Math.min(last, Math.round(share * last)));
 };
@@ -149,7 +141,7 @@ const lookAt = (index, hold = false) => {
     const same = shared.held && index === tokenOf(shared);
     tellCell({ ...found, held: hold && !same });
   } else tellCell({ cell: null, held: false });
-  drawAll();
+  follow();
 };
 
 const tokenOf = ({ pick, frame, cell }) => data.media[pick].starts[frame] + cell;
@@ -166,13 +158,30 @@ const cellOf = (index) => {
 };
 
 // ---- heat maps ----------------------------------------------------------------------------------
+let size = 0; // pixels on the edge of a cell
+
 const drawMaps = () => {
+  const key = mapsKey();
   find(".gb-maps-part").hidden = data.media.length === 0;
-  if (!data.media.length) return;
-  const { pick, frame } = shared;
-  const key = [version, pick, frame].join();
+  if (!data.media.length) return void (shown = { key });
   if (key !== shown.key) showMaps(key);
-  maps.forEach((canvas, i) => drawMap(canvas, mapLayers[i], shown.values[i], shown.low, shown.high));
+  const [, down, across] = data.media[shared.pick].cells, room = (find(".gb-maps").clientWidth - 32) / 3;
+  size = Math.min(room / across, 200 / down);
+  maps.forEach((_, i) => paintMaps[i](key, Math.round(size * across), Math.round(size * down), (context) =>
+    paintMap(context, shown.values[i], shown.low, shown.high, down, across)));
+};
+
+const mapsKey = () => [version, shared.pick, shared.frame].join();
+
+const showMarks = () => {
+  const { cell, held } = shared, across = data.media.length && data.media[shared.pick].cells[2];
+  marks.forEach((mark) => {
+    mark.hidden = cell === null;
+    if (cell === null) return;
+    mark.classList.toggle("gb-held", held);
+    mark.style.width = mark.style.height = size + "px";
+    place(mark, (cell % across) * size, Math.floor(cell / across) * size);
+  });
 };
 
 let shown = { key: "" }; // the temporal patch that the maps show
@@ -191,22 +200,7 @@ const showMaps = (key) => {
   shown = { key, values, low, high: Math.max(...values.map(max)) };
 };
 
-const drawMap = (canvas, kept, values, low, high) => {
-  const { cells: [, down, across] } = data.media[shared.pick], { cell } = shared;
-  const room = (find(".gb-maps").clientWidth - 32) / 3;
-  const size = Math.min(room / across, 200 / down);
-  const width = Math.round(size * across), height = Math.round(size * down);
-  const painted = kept([version, shared.pick, shared.frame].join(), width, height, (context) =>
-    paintMap(context, values, low, high, down, across, size));
-  const context = canvasContext(canvas, width, height);
-  context.drawImage(painted, 0, 0, width, height);
-  if (cell === null) return;
-  context.lineWidth = 2;
-  context.strokeStyle = shared.held ? colour("answer") : colour("ink");
-  context.strokeRect((cell % across) * size, Math.floor(cell / across) * size, size, size);
-};
-
-const paintMap = (context, values, low, high, down, across, size) => {
+const paintMap = (context, values, low, high, down, across) => {
   context.font = `${Math.min(13, size * 0.42)}px system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
@@ -255,11 +249,18 @@ const drawRows = () => {
   const first = Math.max(0, Math.floor(table.scrollTop / ROW) - 4);
   const shown = rows.slice(first, first + Math.ceil(table.clientHeight / ROW) + 8);
   find(".gb-space").replaceChildren(...shown.map((index, i) => tableRow(index, (first + i) * ROW)));
+  markRow();
+};
+
+const markRow = () => {
+  find(".gb-at")?.classList.remove("gb-at");
+  find(`[data-index="${at}"]`)?.classList.add("gb-at");
 };
 
 const tableRow = (index, top) => {
-  const row = make("div", "gb-row gb-" + kinds[index] + (index === at ? " gb-at" : ""));
+  const row = make("div", "gb-row gb-" + kinds[index]);
   row.setAttribute("role", "row");
+  row.dataset.index = index;
   row.style.top = top + "px";
   const kind = kinds[index] === "special" ? "control" : kinds[index];
   [number(index), visible(data.tokens[index]), kind, data.t[index], data.h[index], data.w[index]].forEach((text) => {
@@ -272,12 +273,8 @@ const tableRow = (index, top) => {
   return row;
 };
 
-// A quote inside a field is doubled (RFC 4180).
-const field = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-find(".gb-csv").addEventListener("click", () => {
-  const lines = data.tokens.map((text, i) => [i, field(text), kinds[i], data.t[i], data.h[i], data.w[i]].join());
-  saveAs("positions.csv", "text/csv", ["index,token,kind,t,h,w", ...lines].join("\r\n") + "\r\n");
-});
+find(".gb-csv").addEventListener("click", () => saveTable("positions.csv", ["index", "token", "kind", "t", "h", "w"],
+  data.tokens.map((text, i) => [i, text, kinds[i], data.t[i], data.h[i], data.w[i]])));
 
 find(".gb-search").addEventListener("input", search);
 table.addEventListener("scroll", drawRows);
@@ -286,13 +283,23 @@ const drawAll = () => {
   if (!data || !element.clientWidth) return;
   drawMaps();
   drawChart();
-  showRead();
   drawRows();
+  showAt();
 };
+
+// What moves with the mouse; the pictures below stay as they are.
+const showAt = () => {
+  showMarks();
+  showCursor();
+  showRead();
+  markRow();
+};
+
+const follow = () => (x && mapsKey() === shown.key ? showAt() : drawAll());
 
 onCell(() => {
   if (!data || !data.media[shared.pick]) return;
   at = shared.cell === null ? null : tokenOf(shared);
-  drawAll();
+  follow();
 });
 keepDrawn(load, drawAll);

@@ -10,6 +10,7 @@ from ui.service.records import (
     Finished,
     Loading,
     ModelFacts,
+    Reading,
     Refused,
     Run,
     Said,
@@ -19,6 +20,6 @@ from ui.service.records import (
 from ui.service.service import Service
 
 __all__ = [
-    "Choice", "Cost", "Failed", "Finished", "Loading", "ModelFacts", "Refused", "Run", "Said", "Service",
-    "TooMuch", "Working",
+    "Choice", "Cost", "Failed", "Finished", "Loading", "ModelFacts", "Reading", "Refused", "Run", "Said",
+    "Service", "TooMuch", "Working",
 ]  # fmt: skip

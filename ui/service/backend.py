@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import tempfile
@@ -14,14 +15,15 @@ from PIL import Image
 
 from ui.machine import HUB
 from ui.service import zero
-from ui.service.records import Choice, ModelFacts
+from ui.service.records import Choice, ModelFacts, Reading
 from ui.state import Ask, Settings
 from vlm import engines
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import AnyEngine, BudgetError, ChatSession, Event, Plan
 from vlm.families.checkpoint import meta_model, open_config
 from vlm.families.naming import TINY, is_preset, presets
-from vlm.inputs.media import MediaOptions, open_media
+from vlm.inputs.media import MediaOptions, Medium, open_media
+from vlm.inputs.sandbox import AVAILABLE, Limits, Sandbox
 from vlm.models.devices import free_bytes
 from vlm.models.rope import mrope_axes
 from vlm.records import InputError, Patches, Progress, Step, Trace
@@ -29,8 +31,23 @@ from vlm.report import inspect_media, model_row
 
 __all__ = ["BudgetError", "ChatSession", "InputError", "Progress", "Step", "Trace", "free_bytes"]
 
+log = logging.getLogger("glassbox")
+OpenMedia = Callable[[str | Path], Medium]
+
 # One member of each family, to say what a picture would cost elsewhere.
 OTHERS = {"Qwen2-VL": "qwen2-vl-7b", "Qwen2.5-VL": "qwen2.5-vl-7b", "Qwen3-VL": "qwen3-vl-8b"}
+
+
+def reader(reading: Reading) -> Sandbox | None:
+    """What reads the files of strangers, starting up; None where this system has no such thing."""
+    if not AVAILABLE:
+        log.warning("files are read in this very process: the sandbox needs Linux")
+        return None
+    sandbox = Sandbox(
+        Limits(reading.memory_bytes, read_seconds=reading.seconds, cpu_seconds=2 * reading.seconds)
+    )
+    sandbox.start()
+    return sandbox
 
 
 def open_engine(choice: Choice) -> AnyEngine:
@@ -127,7 +144,7 @@ def plan(
     usable, entries = [], []
     for file in files:
         try:
-            medium = open_media(file).plan(chat.engine.config.pixels, options(settings))
+            medium = chat.open_media(file).plan(chat.engine.config.pixels, options(settings))
         except InputError as error:
             entries.append({"name": Path(file).name, "error": str(error)})
             continue
@@ -151,7 +168,7 @@ def _entry(medium: Patches) -> dict:
     }
 
 
-def elsewhere(file: str, settings: Settings) -> list[dict]:
+def elsewhere(file: str, settings: Settings, open_media: OpenMedia = open_media) -> list[dict]:
     """What one file would cost under the families' usual configs."""
     rows, medium = [], open_media(file)
     for family, preset in OTHERS.items():
@@ -167,9 +184,10 @@ def known_models() -> list[str]:
     return ["tiny", *presets()]
 
 
-def inspect(files: Items[str], model: str, prompt: str) -> dict:
+def inspect(files: Items[str], model: str, prompt: str, open_media: OpenMedia = open_media) -> dict:
     config, tokenizer = open_config(model)
-    return inspect_media([Path(file) for file in files], model, config, tokenizer, prompt, MediaOptions())[0]
+    paths = [Path(file) for file in files]
+    return inspect_media(paths, model, config, tokenizer, prompt, MediaOptions(), open_media)[0]
 
 
 def catalogue() -> list[dict]:

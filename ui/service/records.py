@@ -45,6 +45,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What reading one file may take; Linux only."""
+
+    memory_bytes: int = 2 * 2**30
+    seconds: int = 120
+
+
+@dataclass(frozen=True)
 class Loading:
     """How far the model is."""
 

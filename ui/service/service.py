@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -19,6 +19,7 @@ from ui.service.records import (
     Finished,
     Loading,
     ModelFacts,
+    Reading,
     Refused,
     Run,
     Said,
@@ -40,8 +41,11 @@ TICK = 0.2  # seconds between two looks at a model that is being loaded
 class Service:
     """The loaded model, or the one on its way."""
 
-    def __init__(self, engine: AnyEngine | None = None, choice: Choice = Choice()):
-        self.engine = engine
+    def __init__(
+        self, engine: AnyEngine | None = None, choice: Choice = Choice(), reading: Reading = Reading()
+    ):
+        self.engine, self.reading = engine, reading
+        self._open_media = self._sandbox = None
         self.choice = choice  # of the model in use, or of the first one on its way
         self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
         self._began, self._wanted = 0.0, choice.model
@@ -52,6 +56,17 @@ class Service:
         self._lock = threading.Lock()
 
     # ---- the model ------------------------------------------------------------------------------
+    def load_first(self, after: float) -> None:
+        """Load the model that was chosen at the start in ``after`` seconds, if no other has been by then."""
+
+        def begin() -> None:
+            if not self._began:
+                self.load(self.choice)
+
+        timer = threading.Timer(after, begin)
+        timer.daemon = True
+        timer.start()
+
     def load(self, choice: Choice) -> threading.Thread:
         """Begin to load a model; the one before stays in use until the new one answers.
 
@@ -92,6 +107,7 @@ class Service:
             from ui.service import backend
 
             self._say("loading", f"Loading {choice.model}: reading weights.")
+            _ = self.open_media  # gets ready meanwhile
             engine = backend.open_engine(choice)
             self._facts = backend.facts(engine)
         except Exception as error:
@@ -120,7 +136,7 @@ class Service:
             return None
         from ui.service import backend
 
-        chat = user.chat if self._continues(user) else backend.ChatSession(engine)
+        chat = user.chat if self._continues(user) else backend.ChatSession(engine, self.open_media)
         media, plan = backend.plan(chat, text, files, settings)
         vision = sum(medium.get("tokens", 0) for medium in media)
         if plan is None:
@@ -135,6 +151,17 @@ class Service:
             problem=plan.problem,
             choices=tuple(choice.text for choice in plan.choices),
         )
+
+    @property
+    def open_media(self) -> Callable:
+        """How the files of strangers are opened: in processes of their own, where the system has them."""
+        from ui.service import backend
+
+        with self._lock:
+            if self._open_media is None:
+                self._sandbox = backend.reader(self.reading)
+                self._open_media = self._sandbox.open if self._sandbox else backend.open_media
+            return self._open_media
 
     def _continues(self, user: UserSession) -> bool:
         return user.chat is not None and user.chat.engine is self.engine
@@ -159,7 +186,7 @@ class Service:
         ):  # else: any folder of the server
             raise Refused(f"no model {model!r} here: give one of {', '.join(backend.known_models())}")
         try:
-            return backend.inspect(files, model, prompt)
+            return backend.inspect(files, model, prompt, self.open_media)
         except backend.InputError as error:
             raise Refused(str(error)) from error
 
@@ -231,11 +258,11 @@ class Service:
         self._users.add(user)
         if user.chat is None or user.chat.engine is not self.engine:
             user.part()
-            user.chat = backend.ChatSession(self.engine)
+            user.chat = backend.ChatSession(self.engine, self.open_media)
         if ask.replaces is None:
             return user.chat, None
         if ask.replaces < user.first:  # it went to another model: this one is asked with nothing before
-            user.chat = backend.ChatSession(self.engine)
+            user.chat = backend.ChatSession(self.engine, self.open_media)
             return user.chat, None
         return user.chat, ask.replaces - user.first
 
@@ -265,7 +292,7 @@ class Service:
         for file, medium in zip(reversed(ask.files), reversed(media), strict=False):
             if medium.digest not in self._elsewhere:
                 try:
-                    self._elsewhere[medium.digest] = backend.elsewhere(file, ask.settings)
+                    self._elsewhere[medium.digest] = backend.elsewhere(file, ask.settings, self.open_media)
                 except (backend.InputError, OSError):
                     continue  # too long and thin for another family, or cleaned away
         while len(self._elsewhere) > 4 * MAX_RUNS:

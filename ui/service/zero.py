@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 
 from ui.state import Ask
 from vlm.chat.session import AnyEngine, ChatSession, Event, Turn
+from vlm.inputs.media import open_media
 
 HERE = bool(os.environ.get("SPACES_ZERO_GPU"))
-_engine: AnyEngine | None = None  # the process with the GPU finds it here, since it is a copy of this one
+# The process with the GPU finds these here, since it is a copy of this one.
+_engine: AnyEngine | None = None
+_open_media = open_media
 
 
 def offer(engine: AnyEngine) -> None:
@@ -31,6 +34,8 @@ def events(
     chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[], bool], run
 ) -> Iterator[Event]:
     """A turn as ``run(chat, ask, index, stopped)`` streams it, in the process with the GPU."""
+    global _open_media
+    _open_media = chat.open_media
     for event in _with_gpu(run)(chat.turns, ask, index):
         if isinstance(event, list):
             chat.turns = event
@@ -45,7 +50,7 @@ def _with_gpu(run):
 
     @spaces.GPU(duration=seconds)
     def turn(turns: list[Turn], ask: Ask, index: int | None) -> Iterator[Event | list[Turn]]:
-        chat = ChatSession(_engine)
+        chat = ChatSession(_engine, _open_media)
         chat.turns = turns
         yield from run(chat, ask, index, bool)
         yield chat.turns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TypeVar
 
 from vlm.chat.request import Stopped
@@ -21,7 +21,7 @@ def in_background(
     Raises:
         Stopped: at the work's next report after ``stopped`` was true, or after the iterator was closed.
     """
-    reports: SimpleQueue[tuple[int, int]] = SimpleQueue()
+    reports: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
     closed = False
 
     def report(done: int, total: int) -> None:
@@ -31,12 +31,10 @@ def in_background(
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work, report)
+        future.add_done_callback(lambda _: reports.put(None))
         try:
-            while not (future.done() and reports.empty()):
-                try:
-                    yield reports.get(timeout=0.05)
-                except Empty:
-                    continue
+            while (reached := reports.get()) is not None:
+                yield reached
         finally:
             closed = True
         return future.result()

@@ -75,6 +75,12 @@ def without_media(turn: Turn) -> Turn:
     return replace(turn, media=(), files=())
 
 
+def largest(media: Items[Patches]) -> tuple[int, int]:
+    """Pixels of the largest picture or frame, and frames of the longest clip; 0 where there is none."""
+    area = max((m.resized.shape[1] * m.resized.shape[2] for m in media), default=0)
+    return area, max((len(m.resized) for m in media if m.kind == "video"), default=0)
+
+
 def prompt(turns: Items[Turn], engine: AnyEngine) -> Sequence:
     """The tokens of a conversation whose last turn has no answer yet."""
     messages = []
@@ -132,8 +138,7 @@ class _Draft:
         Turns that go change the prompt's beginning, so all of it is read again: enough of them go at once
         that the next questions fit as well.
         """
-        area = max((m.resized.shape[1] * m.resized.shape[2] for m in plan.media), default=0)
-        frames = max((len(m.resized) for m in plan.media if m.kind == "video"), default=0)
+        area, frames = largest(plan.media)
         drafts = (
             (self._smaller("pixels", int(area * share)) for share in SMALLER if area),
             (self._smaller("frames", max(2, int(frames * share))) for share in SMALLER if frames > 2),

@@ -57,13 +57,17 @@ class Slot:
         At least one is always left, since its logits begin the answer. A cut inside a medium would leave
         part of it behind, so it moves back to the medium's start.
         """
+        common = min(self.held(identity(sequence)), len(sequence) - 1)
+        return _outside_media(sequence, common)
+
+    def held(self, wanted: Identity) -> int:
+        """How many of the wanted tokens the cache holds, from the start."""
         common = 0
-        for old, new in zip(self.identity, identity(sequence), strict=False):
+        for old, new in zip(self.identity, wanted, strict=False):
             if old != new:
                 break
             common += 1
-        common = min(common, self.cache.length, len(sequence) - 1)
-        return _outside_media(sequence, common)
+        return min(common, self.cache.length)
 
     def keep(self, sequence: Sequence) -> None:
         """Note what the cache holds now: the beginning of ``sequence``."""
@@ -86,6 +90,11 @@ class CachePool:
 
     def get(self, chat: int) -> Slot | None:
         return self._slots.get(chat)
+
+    def find(self, sequence: Sequence) -> Slot | None:
+        """The slot, of any chat, that holds most of a sequence."""
+        wanted = identity(sequence)
+        return max(list(self._slots.values()), key=lambda slot: slot.held(wanted), default=None)
 
     def put(self, chat: int, slot: Slot) -> None:
         self._slots[chat] = slot

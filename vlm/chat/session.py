@@ -7,10 +7,12 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vlm.chat.background import in_background
-from vlm.chat.budget import BudgetError, Choice, Plan, make_plan, prompt
+from vlm.chat.budget import BudgetError, Choice, Plan, largest, make_plan, prompt
 from vlm.chat.engine import Engine
 from vlm.chat.remote import AnyEngine
 from vlm.chat.request import PREFILL_CHUNK, Outcome, OutOfMemory, Request, Stopped, Turn
@@ -27,10 +29,14 @@ SMALL_CHUNK = 64  # tokens; how a prompt is read after memory ran out
 
 
 class ChatSession:
-    """A conversation with an engine. A turn that fails or is refused leaves it as it was."""
+    """A conversation with an engine. A turn that fails or is refused leaves it as it was.
 
-    def __init__(self, engine: AnyEngine):
-        self.engine = engine
+    Args:
+        open_media: how files are opened; `vlm.inputs.sandbox.Sandbox.open` for those of strangers.
+    """
+
+    def __init__(self, engine: AnyEngine, open_media: Callable[[str | Path], Medium] = open_media):
+        self.engine, self.open_media = engine, open_media
         self.turns: list[Turn] = []
         self._chat = engine.new_chat()
         weakref.finalize(self, engine.forget, self._chat)
@@ -45,7 +51,9 @@ class ChatSession:
         Raises:
             InputError: a file that cannot be used.
         """
-        return self._plan(self.turns, text, [open_media(file) for file in files], options or MediaOptions())
+        return self._plan(
+            self.turns, text, [self.open_media(file) for file in files], options or MediaOptions()
+        )
 
     def ask(
         self,
@@ -150,7 +158,7 @@ class ChatSession:
         Raises:
             Stopped: while a clip was read.
         """
-        fresh = () if turn.media else [open_media(file) for file in turn.files]
+        fresh = () if turn.media else [self.open_media(file) for file in turn.files]
         plan = self._plan(history, turn.text, fresh or turn.media, turn.options)
         if plan.problem:
             raise BudgetError(plan)
@@ -162,22 +170,18 @@ class ChatSession:
     def _decode(
         self, medium: Medium, options: MediaOptions, number: int, total: int, stopped: Callable[[], bool]
     ) -> Generator[Progress, None, Patches]:
-        """One file; a clip in a thread of its own, so that its frames can be counted and the stop obeyed."""
+        """One file, in a thread of its own, so that a clip's frames can be counted and the stop obeyed."""
         pixels, name = self.engine.config.pixels, medium.path.name
-        yield Progress("media", f"opening {name}", number, total)
-        if medium.clip is None:
-            return medium.patches(pixels, options)
+        opening = Progress("media", f"opening {name}", number, total)
+        yield opening
 
         def work(report: Callable[[int, int], None]) -> Patches:
             return medium.patches(pixels, options, report)
 
-        decoding = in_background(work, stopped)
-        while True:
-            try:
-                done, frames = next(decoding)
-            except StopIteration as end:
-                return end.value
-            yield Progress("media", f"reading {name}", done, frames)
+        def told(at: tuple[int, int]) -> Progress:
+            return Progress("media", f"reading {name}", *at) if medium.clip else opening
+
+        return (yield from _each(told, in_background(work, stopped)))
 
     def _plan(
         self, history: Items[Turn], text: str, media: Items[Medium | Patches], options: MediaOptions
@@ -205,7 +209,7 @@ class ChatSession:
         outcome: Outcome | None = None
         try:
             request = Request(self._chat, turns, sequence, sampling, stopped, chunk)
-            outcome = yield from _noting(self.engine.answer(request), steps)
+            outcome = yield from _each(partial(_noted, steps), self.engine.answer(request))
         finally:  # also when the listener goes away: what was said so far stays said
             if steps or outcome:
                 answer, ids = "".join(step.text for step in steps), _ids(steps, self.engine.tokenizer)
@@ -242,16 +246,21 @@ class ChatSession:
             ) from error
 
 
-def _noting(events: Iterator[Progress | Step], steps: list[Step]):
-    """Pass events on and keep the steps; returns what the engine returns."""
+def _each(change: Callable[[Any], Event], events: Generator[Any, None, Any]) -> Generator[Event, None, Any]:
+    """``map`` for a generator that also returns something: this returns the same."""
     while True:
         try:
             event = next(events)
         except StopIteration as end:
             return end.value
-        if isinstance(event, Step):
-            steps.append(event)
-        yield event
+        yield change(event)
+
+
+def _noted(steps: list[Step], event: Progress | Step) -> Progress | Step:
+    """The event; a step is kept in ``steps`` as well."""
+    if isinstance(event, Step):
+        steps.append(event)
+    return event
 
 
 def _ids(steps: Items[Step], tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -267,8 +276,7 @@ def _without_end(ids: tuple[int, ...], eos: Items[int]) -> tuple[int, ...]:
 
 def _smaller(turn: Turn) -> tuple[MediaOptions, str]:
     """Options that take about half the memory, and their name."""
-    frames = max((len(medium.resized) for medium in turn.media if medium.kind == "video"), default=0)
-    area = max((medium.resized.shape[1] * medium.resized.shape[2] for medium in turn.media), default=0)
+    area, frames = largest(turn.media)
     if not turn.files or not area:
         return turn.options, "the prompt read in smaller pieces"
     if frames >= 8:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Files:
     preprocessor: Json
     video_preprocessor: Json
     generation: Json
+    lens: Json = field(default_factory=dict)  # which heads look where an answer is about; ours, not the hub's
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ class Checkpoint:
     tokenizer: Tokenizer
     quantize: str = "none"
     quantize_reason: str = ""
+
+
+def with_heads(config: ModelConfig, lens: Json) -> ModelConfig:
+    """The config with the heads that ``lens.json`` names, as far as the model has them."""
+    layers, heads = range(config.decoder.num_layers), range(config.decoder.num_heads)
+    named = lens.get("heads") if isinstance(lens, Mapping) else None
+    pairs = [pair for pair in named if isinstance(pair, list) and len(pair) == 2] if named else []
+    kept = tuple((layer, head) for layer, head in pairs if layer in layers and head in heads)
+    return replace(config, looking_heads=kept)
 
 
 def read_decoder(config: Json, *, interleaved: bool, qkv_bias: bool, qk_norm: bool) -> DecoderConfig:

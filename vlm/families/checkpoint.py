@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from vlm.config import ModelConfig
-from vlm.families.base import Checkpoint, Family
+from vlm.families import bounds
+from vlm.families.base import Checkpoint, Family, Files, with_heads
 from vlm.families.naming import TINY, find_folder, read_files, tokenizer_folder
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.attention import Backend
@@ -44,11 +46,27 @@ def find_family(config: dict) -> Family:
     return FAMILIES[model_type]
 
 
+def read_config(files: Files) -> ModelConfig:
+    """The config that a checkpoint's JSON files describe.
+
+    Raises:
+        InputError: an unsupported family, something missing, or figures that cannot be right.
+    """
+    try:
+        return with_heads(bounds.check(find_family(files.config).read(files)), files.lens)
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f"config.json is not complete: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(f"config.json holds something of the wrong kind: {error}") from error
+
+
 def open_config(name: str | Path) -> tuple[ModelConfig, Tokenizer | None]:
     """Only the config of a model and, where its files are there, its tokenizer; no weights."""
     files = read_files(name)
     folder = tokenizer_folder(name)
-    return find_family(files.config).read(files), Tokenizer(folder) if folder else None
+    return read_config(files), Tokenizer(folder) if folder else None
 
 
 def open_checkpoint(
@@ -76,15 +94,14 @@ def open_checkpoint(
     device, dtype = resolve_device(device), _resolve_dtype(dtype)
     folder = find_folder(name, weights=True)
     files = read_files(folder)
-    family = find_family(files.config)
-    config = family.read(files)
+    config = read_config(files)
     stored = stored_in(files.config)
-    with torch.device("meta"):
-        model = VisionLanguageModel(config)
+    model = _without_memory(config)
     full = dtype or _dtype_on_disk(files.config)
     choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
     quantize = "stored" if choice.as_stored else choice.mode
-    read_weights(model, folder, family.layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
+    layouts = find_family(files.config).layouts
+    read_weights(model, folder, layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
     model.quantization = choice.mode
     heads = (config.vision.head_dim, config.decoder.head_dim)
     model.backend = resolve_backend(attention, model.device, model.dtype, heads)
@@ -92,13 +109,25 @@ def open_checkpoint(
     return Checkpoint(name, folder, config, model, Tokenizer(folder), choice.mode, choice.reason)
 
 
+class _NoInit(TorchFunctionMode):
+    """Leaves fresh weights as they are: to fill them on the meta device PyTorch would import its compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _without_memory(config: ModelConfig) -> VisionLanguageModel:
+    with torch.device("meta"), _NoInit():
+        return VisionLanguageModel(config)
+
+
 def meta_model(name: str | Path) -> tuple[VisionLanguageModel, dict[str, tuple[int, ...]]]:
     """A model at full size without memory, and the shape of every official tensor by name."""
     files = read_files(name)
-    family = find_family(files.config)
-    with torch.device("meta"):
-        model = VisionLanguageModel(family.read(files))
-    table = key_table(model, family.layouts[0])
+    model = _without_memory(read_config(files))
+    table = key_table(model, find_family(files.config).layouts[0])
     patch = patch_shape(model.config)
     shapes = {
         table[ours]: official_shape(ours, tuple(tensor.shape), patch)

@@ -12,6 +12,7 @@ from vlm.records import InputError
 TINY = Path(__file__).parent.parent / "tiny"
 PRESETS = Path(__file__).parent / "presets"
 CONFIG_FILES = ("*.json", "*.jinja", "merges.txt")
+MAX_JSON = 2**24  # bytes of a config; official ones have a few thousand
 HELP = "give 'tiny', a checkpoint folder, a hub id such as Qwen/Qwen3-VL-2B-Instruct, or a preset"
 
 
@@ -53,11 +54,11 @@ def read_files(name: str | Path) -> Files:
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder.name} holds no config.json: {HELP}")
-    names = ("config", "preprocessor_config", "video_preprocessor_config", "generation_config")
-    config, images, videos, generation = (_read_json(folder / f"{name}.json") for name in names)
+    names = ("config", "preprocessor_config", "video_preprocessor_config", "generation_config", "lens")
+    config, images, videos, generation, lens = (_read_json(folder / f"{name}.json") for name in names)
     both = _read_json(folder / "processor_config.json")  # transformers 5 saves the processors in this one
     images, videos = images or both.get("image_processor", {}), videos or both.get("video_processor", {})
-    return Files(config, images, videos, generation)
+    return Files(config, images, videos, generation, lens)
 
 
 def tokenizer_folder(name: str | Path) -> Path | None:
@@ -83,7 +84,14 @@ def _from_hub(repository: str, weights: bool) -> Path:
 
 
 def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > MAX_JSON:
+        raise InputError(f"{path.name} is too large for a config")
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path.name} is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path.name} holds no JSON object")
+    return found

@@ -49,6 +49,7 @@ def _read(files: Files) -> ModelConfig:
             files, vision, mean=CLIP_MEAN, std=CLIP_STD, image_limits=IMAGE_LIMITS, video_limits=None
         ),
         tokens=read_tokens(files, frame_timestamps=False, seconds_to_ids=per_second),
+        box_scale=None,
     )
 
 

@@ -91,7 +91,7 @@ def open_media(path: str | os.PathLike) -> Medium:
     Raises:
         MediaError: the file cannot be used; the reason says what to do.
     """
-    path = _local_file(path)
+    path = local_file(path)
     with _naming_permission(path):
         kind, picture = _look(path)
         if kind == "picture":
@@ -142,13 +142,14 @@ def sniff(path: str | os.PathLike) -> MediaKind:
     Raises:
         MediaError: neither a picture nor a video.
     """
-    kind, picture = _look(_local_file(path))
+    kind, picture = _look(local_file(path))
     if picture:
         picture.close()
     return "image" if kind == "picture" else "video"
 
 
-def _local_file(path: str | os.PathLike) -> Path:
+def local_file(path: str | os.PathLike) -> Path:
+    """The path of an ordinary file that holds something. Raises MediaError where it is none."""
     text = os.fspath(path)
     if re.match(r"data:|[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         raise MediaError(text.split(":")[0] + " link", "links are not opened: download the file first")

@@ -80,7 +80,11 @@ def _read(folder: Path) -> tokenizers.Tokenizer:
         try:
             return tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # it raises nothing narrower
-            raise InputError(f"{file} cannot be read ({error}): fetch it again") from error
+            raise InputError(f"the tokenizer of {folder.name} cannot be read: {error}") from error
     from transformers import AutoTokenizer  # older checkpoints have the vocabulary in parts
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    try:
+        opened = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a damaged or foreign file makes it raise
+        raise InputError(f"the tokenizer of {folder.name} cannot be read: {error}") from error
+    return opened.backend_tokenizer

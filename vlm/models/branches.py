@@ -35,18 +35,11 @@ def attend_branches(
     branches = layout.mask.shape[0], layout.mask.shape[2]
     q1, k1, v1 = (_fold(x[0, :, cut:], *branches) for x in (q, k, v))  # (N, H, L, d)
     k1, v1 = (torch.cat((x0[layout.owner], x1), dim=2) for x0, x1 in ((k0, k1), (v0, v1)))
-    leaves = _biased(q1, k1, v1, layout.mask)
+    leaves = biased(q1, k1, v1, layout.mask)
     return torch.cat((_unfold(trunk), _unfold(leaves)), dim=1)[None]
 
 
-def compile_around() -> None:
-    """Keep the formula out of blocks that will be compiled: on a CPU PyTorch's own softmax is several times
-    as fast as the fused loop. Not a decorator, for that would import the whole compiler."""
-    global _biased
-    _biased = torch.compiler.disable(_biased)
-
-
-def _biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def biased(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """The formula with the mask added, all in the tensors' own dtype (softmax itself sums in float32)."""
     k, v = repeat_heads(k, q.shape[1]), repeat_heads(v, q.shape[1])
     bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min / 2)

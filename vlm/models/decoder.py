@@ -93,6 +93,7 @@ class Decoder(nn.Module):
         mask: Tensor | Branches | None = None,
         deepstack: DeepStack | None = None,
         backend: Backend = "sdpa",
+        states: list[Tensor] | None = None,
     ) -> Tensor:
         """Run a chunk of tokens through all layers.
 
@@ -102,6 +103,7 @@ class Decoder(nn.Module):
             cache: keys and values of earlier tokens; the chunk is appended to it.
             mask: bool (B, 1, T, Tk), True where a token may look, or a layout of branches; None: causal.
             deepstack: taps of the vision tokens in this chunk.
+            states: a list to add what each layer gives out to, (B, T, D) each.
 
         Returns:
             (B, T, D) after the final norm.
@@ -111,6 +113,8 @@ class Decoder(nn.Module):
             x = layer(x, rope, index, cache, mask, backend)
             if deepstack is not None and index < len(deepstack.taps):
                 x = _add_rows(x, deepstack.rows, deepstack.taps[index])
+            if states is not None:
+                states.append(x)
         if cache is not None:
             cache.advance(x.shape[1])
         return self.norm(x)

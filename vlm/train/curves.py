@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-LOSSES = ("answers", "shape", "colour", "size", "pattern", "centre")
+LOSSES = ("answers", "shape", "colour", "size", "pattern", "centre", "left_letter", "deed")
 
 
 def read_log(out: Path) -> list[dict]:

@@ -8,20 +8,26 @@ from torch import Tensor, nn
 
 from vlm.models.decoder import DeepStack
 from vlm.models.model import VisionLanguageModel
+from vlm.train.cells import CHANGES, SIGHTS, UNASKED
 from vlm.train.pack import IGNORE, Batch
-from vlm.train.stream import CELL_CLASSES
 
 
 class CellHeads(nn.Module):
-    """Linear probes on the vision tokens; thrown away after training."""
+    """Linear probes on the vision tokens; thrown away after training.
+
+    Some look at what the tower and connector give, those of `CHANGES` at the vision tokens' states in the
+    middle of the decoder: only there has a cell of a clip seen the frames before it.
+    """
 
     def __init__(self, width: int):
         super().__init__()
-        self.classes = nn.ModuleDict({name: nn.Linear(width, n + 1) for name, n in CELL_CLASSES.items()})
+        # One class more: the background.
+        self.classes = nn.ModuleDict({name: nn.Linear(width, n + 1) for name, n in SIGHTS.items()})
         self.centre = nn.Linear(width, 2)
+        self.changes = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CHANGES.items()})
 
-    def forward(self, features: Tensor, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Loss a head, from (V, D) features and the truth of `stream.cell_truth`."""
+    def forward(self, features: Tensor, states: Tensor, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Loss a head, from (V, D) features and decoder states, and the truth of `vlm.train.cells`."""
         losses = {
             name: F.cross_entropy(head(features).float(), cells[name] % (head.out_features))
             for name, head in self.classes.items()
@@ -30,6 +36,10 @@ class CellHeads(nn.Module):
         centre = torch.stack((cells["x"], cells["y"]), dim=-1)
         missed = (self.centre(features).float() - centre).abs() * owned
         losses["centre"] = missed.sum() / (2 * owned.sum()).clamp(min=1)  # 0 where every cell is background
+        if (cells["deed"] != UNASKED).any():
+            states = F.rms_norm(states, states.shape[-1:])
+            for name, head in self.changes.items():
+                losses[name] = F.cross_entropy(head(states).float(), cells[name], ignore_index=UNASKED)
         return losses
 
 
@@ -41,9 +51,16 @@ def see(model: VisionLanguageModel, batch: Batch) -> tuple[Tensor, tuple[Tensor,
 
 
 def answer_logits(
-    model: VisionLanguageModel, batch: Batch, features: Tensor, taps: tuple[Tensor, ...]
+    model: VisionLanguageModel,
+    batch: Batch,
+    features: Tensor,
+    taps: tuple[Tensor, ...],
+    states: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, vocabulary) and targets (N,) at every answer token of a batch."""
+    """Logits (N, vocabulary) and targets (N,) at every answer token of a batch.
+
+    ``states`` gets what each decoder layer gives out, (1, T, D) each.
+    """
     embeds = model.decoder.embed_tokens(batch.ids)  # (T, D)
     embeds = embeds.index_copy(0, batch.vision_rows, features.to(embeds.dtype))
     hidden = model.decoder(
@@ -52,6 +69,7 @@ def answer_logits(
         mask=batch.layout,
         deepstack=DeepStack(batch.vision_rows, taps),
         backend=model.backend,
+        states=states,
     )
     asked = batch.targets != IGNORE
     answers = hidden[0, asked]
@@ -63,11 +81,15 @@ def answer_logits(
 def losses(model: VisionLanguageModel, heads: CellHeads | None, batch: Batch) -> dict[str, Tensor]:
     """Named losses of one batch: ``answers`` and, where there are heads, one a cell head."""
     features, taps = see(model, batch)
-    logits, targets = answer_logits(model, batch, features, taps)
+    states: list[Tensor] = []
+    logits, targets = answer_logits(model, batch, features, taps, states)
     each = F.cross_entropy(logits.float(), targets, reduction="none")
     weights = _weights(batch, each)
     answers = (each * weights).sum() / weights.sum()
-    return {"answers": answers, **(heads(features, batch.cells) if heads else {})}
+    if heads is None:
+        return {"answers": answers}
+    middle = states[len(states) // 2 - 1][0, batch.vision_rows]
+    return {"answers": answers, **heads(features, middle, batch.cells)}
 
 
 def _weights(batch: Batch, like: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ import numpy as np
 
 from vlm.config import PixelConfig
 from vlm.inputs.patches import to_patches
-from vlm.records import Frames, Patches
+from vlm.records import Frames
 from vlm.train import questions, scenes
+from vlm.train.cells import clip_cells, picture_cells
 from vlm.train.pack import Batch, Earlier, Packer, Picture, Sample, Segment, Turn
 
 # (rows, columns) of merged cells, for clips (frames, rows, columns), and how often: what the embedded
@@ -41,6 +42,7 @@ CLIP_SHAPES = {
 }
 CELL_PIXELS = 32
 LONGEST = 96  # tokens of a segment
+TEXTS = (1, 1, 2, 4, 6)  # many at once teach letters several times as fast
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Difficulty:
     pairs: float = 0.0  # of batches: two pictures in one message
     earlier: float = 0.0  # of batches: with turns about another picture (or mere talk) before
     empty: float = 0.0  # of pictures: with nothing on them
-    reading: float = 0.0  # of pictures: with one text, and few things beside it
+    reading: float = 0.0  # of pictures: with text, and few things beside it
+    texts: tuple[int, ...] = (1,)  # how many texts such a picture has, one drawn of these
     dialogues: float = 0.0  # of segments
     small_talk: float = 0.03  # of segments
     zh: float = 0.0  # of segments
@@ -78,7 +81,7 @@ def difficulty(progress: float) -> Difficulty:
         )
     return Difficulty(
         {"count": (1, 4 if progress < 0.5 else 6)},
-        clips=0.4, pairs=0.05, earlier=0.08, empty=0.04, reading=0.04, dialogues=0.12, zh=0.06,
+        clips=0.4, pairs=0.06, earlier=0.08, empty=0.03, reading=0.3, texts=TEXTS, dialogues=0.12, zh=0.08,
     )  # fmt: skip
 
 
@@ -123,23 +126,25 @@ class Stream:
     def _picture(self, rng: Random, level: Difficulty, size: dict) -> Sample:
         scene = self._scene(rng, level, size)
         ask = _asker(lambda: questions.ask(scene, rng, level.kinds, level.split, level.zh))
-        return Sample((self.drawn(scene),), self._segments(rng, level, scene, ask, self.segments))
+        # Letters are learnt from the cells' truth: few questions, and the time goes into more pictures.
+        count = self.segments // 2 if any(thing.text for thing in scene.things) else self.segments
+        return Sample((self.drawn(scene),), self._segments(rng, level, scene, ask, count))
 
     def _scene(self, rng: Random, level: Difficulty, size: dict) -> scenes.Scene:
-        """Mostly things; in some pictures one of few things is a text."""
+        """Mostly things; some pictures show texts and few things beside them."""
         draw = rng.random()
         if draw < level.empty:
             return scenes.random_scene(rng, **size, **{**level.scene, "count": (0, 0)})
         if draw < level.empty + level.reading:
             scene = scenes.random_scene(rng, **size, **{**level.scene, "count": (0, 2)})
-            return scenes.with_text(scene, rng)
+            return scenes.with_text(scene, rng, rng.choice(level.texts))
         return scenes.random_scene(rng, **size, **level.scene)
 
     def drawn(self, scene: scenes.Scene) -> Picture:
         """A scene as the model gets it."""
         image, owner = scenes.draw(scene)
         patches = to_patches(_frames("image", image[None]), self.pixels)
-        return Picture(patches, cell_truth(owner[None], [scene.things], patches))
+        return Picture(patches, picture_cells(scene, owner, patches))
 
     def _pairs(self, rng: Random, shape: Random, level: Difficulty) -> list[Sample]:
         """Two pictures in one message, half of them of single things, which can be compared."""
@@ -173,11 +178,10 @@ class Stream:
         images, owners = scenes.draw_clip(clip)
         times = tuple(index / fps for index in range(len(images)))
         patches = to_patches(_frames("video", images, times), self.pixels)
-        step = patches.temporal_patch_size
-        things = [_things(clip, frame) for frame in range(0, len(images), step)]
-        cells = cell_truth(owners[::step], things, patches)
+        cells = clip_cells(clip, owners, patches)
         ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
-        return Sample((Picture(patches, cells),), self._segments(rng, level, clip, ask, self.segments))
+        count = self.segments * 5 // 4  # as many as fit into the same branches
+        return Sample((Picture(patches, cells),), self._segments(rng, level, clip, ask, count))
 
     def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:
         made = []
@@ -214,56 +218,6 @@ def _earlier(rng: Random, level: Difficulty, other: Sample) -> tuple[Earlier, ..
     return (Earlier(rng.choice(turns), other.pictures[0]),) if turns else ()
 
 
-def cell_truth(owners: np.ndarray, things: list, patches: Patches) -> dict[str, np.ndarray]:
-    """What covers each merged cell, for the auxiliary losses; all (V,).
-
-    Args:
-        owners: (t, H, W) index of the visible thing at each pixel, -1 for the background.
-        things: one sequence of things a temporal patch, indexed by owner.
-
-    Returns:
-        ``shape``, ``colour``, ``size``, ``pattern`` class indexes (-1: background) and ``x``, ``y``, the
-        owner's centre in 0 … 1.
-    """
-    t, rows, columns = patches.cells_thw
-    cut = owners.reshape(t, rows, owners.shape[1] // rows, columns, owners.shape[2] // columns)
-    cut = cut.transpose(0, 1, 3, 2, 4).reshape(t * rows * columns, -1)
-    most = max((len(row) for row in things), default=0)
-    if most == 0:
-        return _looks([None] * len(cut))
-    share = np.stack([(cut == index).mean(1) for index in range(most)])  # (things, V)
-    owner = np.where(share.max(0) > 0.12, share.argmax(0), -1)
-    per_frame = rows * columns
-    return _looks([things[i // per_frame][own] if own >= 0 else None for i, own in enumerate(owner.tolist())])
-
-
-_CLASSES = {
-    "shape": {name: index for index, name in enumerate((*scenes.SHAPES, "text"))},
-    "colour": {name: index for index, name in enumerate(scenes.COLOURS)},
-    "size": {name: index for index, name in enumerate(scenes.SIZES)},
-    "pattern": {name: index for index, name in enumerate(scenes.PATTERNS)},
-}
-CELL_CLASSES = {name: len(classes) for name, classes in _CLASSES.items()}
-
-
-def _looks(owners: list) -> dict[str, np.ndarray]:
-    truth = {
-        name: np.array([classes[getattr(own, name)] if own else -1 for own in owners])
-        for name, classes in _CLASSES.items()
-    }
-    truth["x"] = np.array([own.x if own else 0.0 for own in owners], np.float32)
-    truth["y"] = np.array([own.y if own else 0.0 for own in owners], np.float32)
-    return truth
-
-
-def _things(clip: scenes.Clip, frame: int) -> list:
-    """Things of one frame, indexed as the owners are; absent ones keep their starting look."""
-    now = list(clip.scene.things)
-    for index, thing in scenes.things_at(clip, frame):
-        now[index] = thing
-    return now
-
-
 def _frames(kind: str, pixels: np.ndarray, times: tuple[float, ...] = ()) -> Frames:
     return Frames(kind, "scene", pixels, pixels.shape[2], pixels.shape[1], "", times)
 
@@ -286,10 +240,15 @@ def _dialogue(truth, rng: Random, level: Difficulty) -> list[Segment]:
     """One dialogue, or none where there is nothing to talk about. Later turns count as one kind of their
     own: what was said before may give their answers away."""
     asked = questions.dialogue(truth, rng, split=level.split)
-    turns = [replace(_turn(question), kind="follow_up") for question in asked]
+    turns = [replace(_turn(question), kind=follow_up(question.kind)) for question in asked]
     if not turns:
         return []
     return [Segment((_turn(asked[0]), *turns[1:]))]
+
+
+def follow_up(kind: str) -> str:
+    """What a later turn counts as. Boxes stay apart, as they are judged by their overlap."""
+    return "follow_up_box" if kind == "box" else "follow_up"
 
 
 def _asker(ask):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 from random import Random
 
 import torch
@@ -18,10 +19,11 @@ from vlm.inputs.sequence import build_sequence, user_message
 from vlm.records import Patches
 from vlm.train import questions, scenes
 from vlm.train.evaluate import Score
+from vlm.train.questions import Question
 from vlm.train.questions.picture_facts import place
 from vlm.train.stream import Difficulty, Stream
 
-KINDS = ("box", "point", "describe")
+KINDS = ("box", "point", "describe", "follow_up_box")
 Box = tuple[float, float, float, float]
 
 
@@ -39,25 +41,44 @@ def written_scores(
         rng, other = Random(f"{stream.seed}/{kind}/{level.split}"), None
         while score.asked < count:
             scene = stream.scene(rng, level)
-            question = questions.ask(scene, rng, [kind], level.split)
-            if question is None:
+            asked = _ask(kind, scene, rng, level.split)
+            if asked is None:
                 continue
+            *before, question = asked
             patches = stream.drawn(scene).patches
             if other is not None:
                 truth = json.loads(question.answer) if kind != "describe" else None
                 score.asked += 1
-                score.right += _judge(kind, write(checkpoint, patches, question.text), truth, scene)
-                score.blind += _judge(kind, write(checkpoint, other, question.text), truth, scene)
+                score.right += _judge(kind, write(checkpoint, patches, question.text, before), truth, scene)
+                score.blind += _judge(kind, write(checkpoint, other, question.text, before), truth, scene)
                 tick()
             other = patches
     return scores
 
 
+def _ask(kind: str, scene: scenes.Scene, rng: Random, split: str) -> list[Question] | None:
+    """A question of this kind, the last of the list, and in a dialogue those before it."""
+    if kind != "follow_up_box":
+        question = questions.ask(scene, rng, [kind], split)
+        return question and [question]
+    turns = questions.dialogue(scene, rng, split=split)
+    last = next((i for i, turn in enumerate(turns) if i and turn.kind == "box"), None)
+    return None if last is None else turns[: last + 1]
+
+
 @torch.inference_mode()
-def write(checkpoint: Checkpoint, patches: Patches, question: str, most: int = 160) -> str:
-    """The greedy answer to one question about one picture or clip."""
+def write(
+    checkpoint: Checkpoint, patches: Patches, question: str, before: Items[Question] = (), most: int = 160
+) -> str:
+    """The greedy answer to one question about one picture or clip, after turns that were answered right."""
     model, tokens = checkpoint.model, checkpoint.config.tokens
-    sequence = build_sequence([user_message(question, [patches])], [patches], checkpoint.tokenizer, tokens)
+    messages, media = [], [patches]
+    for turn in before:
+        said = checkpoint.tokenizer.encode(turn.answer)
+        messages += [user_message(turn.text, media), {"role": "assistant", "content": "", "ids": said}]
+        media = []
+    messages.append(user_message(question, media))
+    sequence = build_sequence(messages, [patches], checkpoint.tokenizer, tokens)
     cache = model.new_cache(len(sequence) + most)
     logits = model.decoder.logits(model(sequence, model.encode([patches]), cache))[-1]
     ids: list[int] = []
@@ -72,7 +93,7 @@ def _judge(kind: str, answer: str, truth: dict | None, scene: scenes.Scene) -> f
         true, stated = true_facts(answer, scene)
         return true / max(1, stated)
     said = _numbers(answer)
-    if kind == "box":
+    if kind in ("box", "follow_up_box"):
         return float(len(said) == 4 and overlap(said, truth["bbox_2d"]) >= 0.5)
     x, y = truth["point_2d"]
     boxes = [scenes.box(thing, scene) for thing in scene.things]

@@ -108,10 +108,11 @@ def save_weights(
 
 def _shards(folder: Path) -> Iterator[Path]:
     if (folder / INDEX).is_file():
-        names = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
-        for name in sorted(names):
+        for name in sorted(_named_in_index(folder / INDEX)):
             if Path(name).name != name:
                 raise WeightsError(f"{INDEX} points outside its folder: {name}")
+            if not name.endswith(".safetensors"):
+                raise WeightsError(f"{INDEX} names {name}: only safetensors files are opened")
             yield folder / name
     elif (folder / SINGLE).is_file():
         yield folder / SINGLE
@@ -119,6 +120,13 @@ def _shards(folder: Path) -> Iterator[Path]:
         raise WeightsError(
             f"no {SINGLE} and no {INDEX} in {folder.name}: is this a complete checkpoint folder?"
         )
+
+
+def _named_in_index(index: Path) -> set[str]:
+    try:
+        return {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{index.name} is damaged: fetch the checkpoint again") from error
 
 
 def _stored_shapes(shard: Path) -> dict[str, Shape]:

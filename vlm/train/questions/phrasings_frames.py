@@ -61,6 +61,10 @@ CLAUSES = {
     "relation_side": (
         "whether {ref} is {pair} {other}", "if {ref} is {pair} {other}", "whether {ref} lies {pair} {other}",
     ),
+    "relation_where": (
+        "where {ref} is relative to {other}", "where {ref} lies seen from {other}",
+        "on which side of {other} {ref} is",
+    ),
     "nearest": (
         "which {noun} is nearest to {ref}", "what is closest to {ref}", "the {noun} nearest to {ref}",
         "which {noun} lies next to {ref}",
@@ -83,16 +87,18 @@ CLAUSES = {
     "background": (
         "what colour the background is", "the colour of the background", "which colour the background has",
         "what is behind the {nouns}", "the background colour", "what colour lies behind the {nouns}",
-        "what the background is",
+        "what the background is", "what colour the backdrop is", "which colour surrounds the {nouns}",
     ),
     "read": (
         "what {ref} says", "what is written in the picture", "which text you see", "the text in the picture",
         "which letters or digits are shown", "what you can read",
     ),
+    "read_one": ("what {ref} says", "what is written in {ref}", "which characters are in {ref}"),
     "describe": (
         "what you see", "what the picture shows", "everything in the picture", "what is in the picture",
         "all the {nouns} in the picture and where they are", "what can be seen here",
         "which {nouns} are in the picture", "what this picture is about", "what is shown here",
+        "what there is in the picture", "what we see here", "the whole picture in words",
     ),
     "video_direction": (
         "which way {ref} moves", "where {ref} goes", "in which direction {ref} moves",

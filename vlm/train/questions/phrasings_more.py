@@ -15,6 +15,7 @@ MORE = {
         "Tell me which {noun} moves.", "Which {noun} changes its place?",
         "Find the moving {noun}. What is it?", "Which one moves?", "Say which {noun} moves.",
         "What is the moving {noun}?", "Which {noun} does not stay still?", "Who moves?",
+        "Which {noun} goes somewhere?", "What is in motion?", "Which {noun} wanders?",
     ),
     "video_moves": (
         "Does {ref} move?", "Is {ref} moving?", "Does {ref} move in the video?",
@@ -22,6 +23,7 @@ MORE = {
         "Do you see {ref} move?", "Is it true that {ref} moves?", "Say yes or no: does {ref} move?",
         "Does {ref} go anywhere?", "Did {ref} move?", "Can you see {ref} moving?",
         "Is {ref} going anywhere?", "{ref}: does it move?", "Would you say {ref} moves?",
+        "Does {ref} wander?", "Has {ref} moved?",
     ),
     "appears": (
         "Which {noun} appears?", "What appears?", "What appears in the video?",
@@ -29,6 +31,7 @@ MORE = {
         "What shows up?", "Name the {noun} that appears.", "Tell me what appears.",
         "Which {noun} is there only later?", "Say what appears.", "What new {noun} comes?",
         "Which {noun} is new?", "Which one appears?", "Which {noun} was not there at the start?",
+        "What pops into the video?", "Which {noun} comes in?", "Which {noun} turns out to be new?",
     ),
     "disappears": (
         "Which {noun} disappears?", "What disappears?", "What disappears in the video?",
@@ -36,7 +39,8 @@ MORE = {
         "What vanishes?", "Name the {noun} that disappears.", "Tell me what disappears.",
         "Say what disappears.", "Which {noun} is gone at the end?", "What is gone at the end?",
         "Which one disappears?", "Which {noun} is missing at the end?",
-        "Which {noun} was there only at the start?",
+        "Which {noun} was there only at the start?", "Which {noun} does not stay to the end?",
+        "What leaves the video?", "Which {noun} is lost?", "Which {noun} is there no more?",
     ),
     "video_first": (
         "What happens first?", "What happens first in the video?", "Which change comes first?",
@@ -79,7 +83,11 @@ MORE = {
         "What do you see in the video?", "Tell me what happens.", "Describe this video.",
         "Describe the clip.", "What does the video show?", "Tell me about the video.",
         "Say what happens in the video.", "What is going on?", "What goes on in the video?",
-        "Caption the video.", "Give a description of the video.",
+        "Caption the video.", "Give a description of the video.", "Explain the video.",
+        "What is happening?", "What was going on?", "Tell the story of the video.", "Explain what happens.",
+        "Sum up the video.", "What is the clip about?", "Describe the clip in one sentence.",
+        "What did you see happen?", "Put what happens into words.", "What events does the video show?",
+        "Report what happens.", "What do the {nouns} do?", "How does the video go?",
     ),
     "compare_count": (
         "Which picture has more {nouns}?", "Which of the two pictures has more {nouns}?",

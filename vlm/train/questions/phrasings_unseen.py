@@ -48,6 +48,11 @@ UNSEEN = {
         "Is {ref} found {pair} {other}?", "Looking from {other}, is {ref} {options}?",
         "Do we see {ref} {pair} {other}?",
     ),
+    "relation_where": (
+        "Could you say where {ref} is relative to {other}?", "Looking from {other}, where is {ref}?",
+        "Where would you find {ref} from {other}?", "How does {ref} stand to {other}?",
+        "Do you know where {ref} is relative to {other}?",
+    ),
     "nearest": (
         "Could you say which {noun} is nearest to {ref}?", "Which {noun} has the shortest way to {ref}?",
         "Do you know what is closest to {ref}?", "Which is the closest {noun} to {ref}?",
@@ -82,6 +87,10 @@ UNSEEN = {
     "read": (
         "Could you read {ref} for me?", "What has been written here?", "What is the text?",
         "Which characters are in the picture?", "What letters or digits are here?",
+    ),
+    "read_one": (
+        "Could you read {ref} for me?", "What has been written in {ref}?", "What text is {ref}?",
+        "Do you know what {ref} says?", "What letters or digits does {ref} have?",
     ),
     "box": (
         "Could you give me the bounding box of {ref}?", "Return the box of {ref} as JSON.",

@@ -147,12 +147,16 @@ def _background(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact
 
 
 def _read(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
-    texts = [thing for thing in scene.things if thing.text]
-    if len(texts) != 1:
+    texts = [index for index, thing in enumerate(scene.things) if thing.text]
+    if not texts:
         return None
-    ref = rng.choice(("the text", "the text", "the writing", f"the {texts[0].colour} text"))
-    index = scene.things.index(texts[0])
-    return Fact("read", texts[0].text, {"ref": ref}, None, index, frozenset(("shape",)))
+    index = rng.choice(texts)
+    thing = scene.things[index]
+    if len(texts) > 1:
+        found = refer(scene.things, index, rng)
+        return found and Fact("read", thing.text, {"ref": found[0]}, "read_one", index, found[1])
+    ref = rng.choice(("the text", "the text", "the writing", f"the {thing.colour} text"))
+    return Fact("read", thing.text, {"ref": ref}, None, index, frozenset(("shape",)))
 
 
 def _coarse(thousandths: float) -> int:
@@ -241,15 +245,15 @@ WEIGHTS = {
     "pattern": 4,
     "count": 9,
     "count_of": 8,
-    "exists": 12,
+    "exists": 14,
     "where": 10,
-    "relation": 14,
+    "relation": 22,
     "nearest": 3,
     "between": 3,
     "largest": 10,
     "leftmost": 12,
     "background": 3,
-    "read": 45,
+    "read": 90,
     "box": 10,
     "point": 4,
     "describe": 12,

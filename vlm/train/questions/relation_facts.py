@@ -50,6 +50,10 @@ def _relation_side(side: tuple[int, int], slots: dict[str, str], rng: Random) ->
     return Fact("relation", _SIDES[side], slots | {"pair": pair, "options": options}, "relation_side")
 
 
+def _relation_where(side: tuple[int, int], slots: dict[str, str], rng: Random) -> Fact:
+    return Fact("relation", _SIDES[side], slots, "relation_where")
+
+
 def relation(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:
     if len(scene.things) < 2:
         return None
@@ -59,7 +63,9 @@ def relation(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | 
     if side is None or None in found:
         return None
     slots = {"ref": found[0][0], "other": found[1][0]}
-    return (_relation_yes if rng.random() < 0.6 else _relation_side)(side, slots, rng)
+    # Of four answers one is hard to guess; of two, half of the guesses are right.
+    make = rng.choices((_relation_yes, _relation_side, _relation_where), (3, 2, 5))[0]
+    return make(side, slots, rng)
 
 
 def nearest(scene: Scene, rng: Random, lang: str = "en", index=None) -> Fact | None:

@@ -13,7 +13,7 @@ from vlm.train.scenes.world import Thing
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ZH_KINDS = tuple(phrasings_zh.TRAIN)
 _ZH_ADJECTIVES = {"medium": "中等大小"}  # on its own "中" would mean "in"
-_ROUNDABOUT = 0.25  # share of training questions put into a frame
+_ROUNDABOUT = 0.2  # share of training questions put into a frame
 _TABLES = {
     ("en", "train"): phrasings.TRAIN,
     ("en", "unseen"): phrasings_unseen.UNSEEN,
@@ -168,7 +168,7 @@ def _template(wordings, rng: Random) -> str:
     """One of the wordings; more than half the time one of the plainest, which come first."""
     roll = rng.random()
     return rng.choice(
-        wordings[:1] if roll < 0.3 else wordings[: phrasings.PLAIN] if roll < 0.55 else wordings
+        wordings[:1] if roll < 0.45 else wordings[: phrasings.PLAIN] if roll < 0.65 else wordings
     )
 
 

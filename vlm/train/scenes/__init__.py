@@ -1,7 +1,7 @@
 """The drawn world: what there is, how it is drawn, and random scenes and clips of it."""
 
 from vlm.train.scenes.compose import LEVELS, alike, random_clip, random_scene, with_text
-from vlm.train.scenes.drawing import box, draw, draw_clip, things_at
+from vlm.train.scenes.drawing import box, draw, draw_clip, letters, things_at
 from vlm.train.scenes.world import (
     BACKGROUNDS,
     COLOURS,
@@ -40,6 +40,7 @@ __all__ = [
     "clear_of_borders",
     "draw",
     "draw_clip",
+    "letters",
     "random_clip",
     "random_scene",
     "region",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import hypot, pi
 from random import Random
 
-from vlm.train.scenes.drawing import between
+from vlm.train.scenes.drawing import between, half_size
 from vlm.train.scenes.world import (
     BACKGROUNDS,
     COLOURS,
@@ -66,7 +66,7 @@ def _characters(rng: Random) -> str:
     if form < 0.35:
         return rng.choice(WORDS)
     letters = "0123456789" if form < 0.6 else "ABCDEFGHJKLMNPRSTUVWXYZ"  # no I, O, Q: they look like 1 and 0
-    return "".join(rng.choices(letters, k=rng.choice((1, 1, 2, 3))))
+    return "".join(rng.choices(letters, k=rng.choice((1, 1, 2, 3, 4))))
 
 
 def _thing(rng: Random, shape: str, colour: str, size: str, patterns, rotate: bool) -> Thing:
@@ -77,11 +77,11 @@ def _thing(rng: Random, shape: str, colour: str, size: str, patterns, rotate: bo
 
 
 def _as_text(rng: Random, thing: Thing) -> Thing:
-    size = rng.choice(("medium", "large"))  # small text could not be read
+    text = _characters(rng)
+    # Small text could not be read, nor could a medium one of many characters.
+    size = "large" if len(text) > 2 else rng.choice(("medium", "large"))
     radius = rng.uniform(*SIZES[size])
-    return replace(
-        thing, shape="text", text=_characters(rng), pattern="plain", angle=0.0, size=size, radius=radius
-    )
+    return replace(thing, shape="text", text=text, pattern="plain", angle=0.0, size=size, radius=radius)
 
 
 def _cast(rng: Random, number: int, ground: str, shapes, sizes, patterns, rotate: bool, text: float):
@@ -99,13 +99,21 @@ def _cast(rng: Random, number: int, ground: str, shapes, sizes, patterns, rotate
 
 def _margins(thing: Thing, width: int, height: int) -> tuple[float, float]:
     """The room a thing needs to each side of its centre, in shares of the width and of the height."""
+    if thing.text:
+        across, down = half_size(thing, width, height)
+        return min(0.49, (across + 2) / width), min(0.49, (down + 2) / height)
     reach = min(thing.radius * 1.2, 0.46) * min(width, height)
     return reach / width, reach / height
 
 
 def _too_close(thing: Thing, other: Thing, here, there, width: int, height: int) -> bool:
-    gap = hypot((here[0] - there[0]) * width, (here[1] - there[1]) * height)
-    return gap < _APART * (thing.radius + other.radius) * min(width, height)
+    dx, dy = (here[0] - there[0]) * width, (here[1] - there[1]) * height
+    if hypot(dx, dy) < _APART * (thing.radius + other.radius) * min(width, height):
+        return True
+    if not (thing.text or other.text):
+        return False
+    (across, down), (across_too, down_too) = (half_size(one, width, height) for one in (thing, other))
+    return abs(dx) < across + across_too and abs(dy) < down + down_too  # a text is wider than tall
 
 
 def _spot(rng: Random, thing: Thing, placed, width: int, height: int) -> Thing | None:
@@ -115,9 +123,14 @@ def _spot(rng: Random, thing: Thing, placed, width: int, height: int) -> Thing |
         there = replace(thing, x=rng.uniform(mx, 1 - mx), y=rng.uniform(my, 1 - my))
         if not clear_of_borders(there) and rng.random() < 0.75:
             continue
-        if not any(_too_close(there, o, (there.x, there.y), (o.x, o.y), width, height) for o in placed):
+        if _free(there, placed, width, height):
             return there
     return None
+
+
+def _free(thing: Thing, placed, width: int, height: int) -> bool:
+    here = (thing.x, thing.y)
+    return not any(_too_close(thing, other, here, (other.x, other.y), width, height) for other in placed)
 
 
 def _place(rng: Random, cast, width: int, height: int) -> tuple[Thing, ...] | None:
@@ -160,17 +173,17 @@ def random_scene(
             return Scene(width, height, background, things, rng.getrandbits(24))
 
 
-def with_text(scene: Scene, rng: Random) -> Scene:
-    """The scene with one text placed first, and of its things those that still have room."""
-    ground = scene.background.name
-    while True:
-        thing = _thing(rng, "circle", rng.choice(_GROUNDS_COLOURS[ground]), "large", ("plain",), False)
-        text = _spot(rng, _as_text(rng, thing), (), scene.width, scene.height)
-        if text is not None:
-            break
-    size = scene.width, scene.height
-    others = [o for o in scene.things if not _too_close(text, o, (text.x, text.y), (o.x, o.y), *size)]
-    things = [text, *others]
+def with_text(scene: Scene, rng: Random, number: int = 1) -> Scene:
+    """The scene with texts placed first, each of a colour of its own, and of its things those that still have
+    room. There are ``number`` texts, or as many as found a place."""
+    size, texts = (scene.width, scene.height), []
+    while not texts:
+        colours = _GROUNDS_COLOURS[scene.background.name]
+        for colour in rng.sample(colours, min(number, len(colours))):
+            thing = _as_text(rng, _thing(rng, "circle", colour, "large", ("plain",), False))
+            texts += filter(None, [_spot(rng, thing, texts, *size)])
+    others = [thing for thing in scene.things if _free(thing, texts, *size)]
+    things = [*texts, *others]
     rng.shuffle(things)
     return replace(scene, things=tuple(things))
 

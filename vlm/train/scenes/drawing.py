@@ -86,13 +86,39 @@ DISTANCES = {
 
 @lru_cache(maxsize=4096)
 def glyphs(text: str, half: int) -> np.ndarray:
-    """The ink (0..1, float32) of the text, cropped tight, fitted into a box of 2 * half by 1.3 * half."""
+    """The ink (0..1, float32) of the text, cropped tight, fitted into a box of 3 * half by 1.3 * half."""
     left, top, right, bottom = ImageFont.load_default(64).getbbox(text)
-    scale = min(2 * half / (right - left), 1.3 * half / (bottom - top))
+    scale = min(3 * half / (right - left), 1.3 * half / (bottom - top))
     mask = ImageFont.load_default(max(6, 64 * scale)).getmask(text, mode="L")
     ink = np.asarray(mask, np.float32).reshape(mask.size[::-1]) / 255
     rows, columns = np.flatnonzero(ink.max(1) > 0.3), np.flatnonzero(ink.max(0) > 0.3)
     return np.ascontiguousarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def _ink(thing: Thing, width: int, height: int) -> np.ndarray:
+    return glyphs(thing.text, max(4, round(thing.radius * min(width, height))))
+
+
+def half_size(thing: Thing, width: int, height: int) -> tuple[float, float]:
+    """Half the width and half the height, in pixels, that a thing takes up (nearly, where it is a shape)."""
+    if thing.text:
+        rows, columns = _ink(thing, width, height).shape
+        return columns / 2, rows / 2
+    pixels = thing.radius * min(width, height)
+    return pixels, pixels
+
+
+def letters(thing: Thing, width: int, height: int) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """Each character of a text with its x0, y0, x1, y1 in pixels, by the typeface's own widths."""
+    across, down = half_size(thing, width, height)
+    font = ImageFont.load_default(64)
+    ends = [font.getlength(thing.text[:count]) for count in range(len(thing.text) + 1)]
+    left, top = thing.x * width - across, thing.y * height - down
+    places = [left + 2 * across * end / ends[-1] for end in ends]
+    return [
+        (character, (start, top, stop, top + 2 * down))
+        for character, start, stop in zip(thing.text, places, places[1:], strict=False)
+    ]
 
 
 def _blend(rgb, target, share: float) -> tuple[float, ...]:
@@ -150,7 +176,7 @@ def _shape_cover(thing: Thing, width: int, height: int):
 
 
 def _text_cover(thing: Thing, width: int, height: int):
-    ink = glyphs(thing.text, max(4, round(thing.radius * min(width, height))))
+    ink = _ink(thing, width, height)
     rows, columns = ink.shape
     top, left = round(thing.y * height - rows / 2), round(thing.x * width - columns / 2)
     y0, x0 = max(0, top), max(0, left)

@@ -1,0 +1,48 @@
+"""The embedded model in float32 and one answered turn, shared by the lens tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlm.chat.sampling import Sampling
+from vlm.chat.session import ChatSession, Engine
+from vlm.families.checkpoint import open_checkpoint
+from vlm.records import Trace
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="session")
+def examples():
+    """Where the page's pictures and clips are."""
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def exact():
+    return open_checkpoint("tiny", device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture
+def engine(exact):
+    return Engine(exact.model, exact.tokenizer, "tiny")
+
+
+@pytest.fixture
+def chat(engine):
+    return ChatSession(engine)
+
+
+@pytest.fixture
+def ask(chat):
+    """``ask(text, *files)`` → the turn's Trace, in one chat."""
+
+    def run(text: str, *files: str, **how) -> Trace:
+        sampling = Sampling(max_new_tokens=how.pop("tokens", 24))
+        *_, trace = chat.ask(text, [EXAMPLES / file for file in files], sampling, **how)
+        return trace
+
+    return run
