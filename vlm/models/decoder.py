@@ -11,7 +11,7 @@ from vlm.models.attention import Backend, attend
 from vlm.models.branches import Branches
 from vlm.models.cache import KVCache
 from vlm.models.experts import SparseMLP
-from vlm.models.layers import RMSNorm, SwiGLU
+from vlm.models.layers import Embedding, RMSNorm, SwiGLU
 from vlm.models.linear import Linear, linear
 from vlm.models.rope import inverse_frequencies, mrope_axes, mrope_table, rotate
 
@@ -77,7 +77,7 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = None

@@ -9,6 +9,14 @@ from torch import Tensor, nn
 from vlm.models.linear import Linear, linear_gelu_tanh
 
 
+class Embedding(nn.Embedding):
+    """`nn.Embedding`, but on the meta device nothing is drawn: PyTorch would import its compiler for it."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm; statistics in float32, as the reference does."""
 

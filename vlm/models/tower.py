@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vlm.config import VisionConfig
 from vlm.models.attention import Backend, attend_segments
 from vlm.models.grid import Grid, frame_segments, interpolate_table, patch_coordinates, window_order
-from vlm.models.layers import make_norm, make_vision_mlp
+from vlm.models.layers import Embedding, make_norm, make_vision_mlp
 from vlm.models.linear import Linear
 from vlm.models.rope import rotate, vision_table
 from vlm.models.varlen import Segments
@@ -75,7 +75,7 @@ class VisionTower(nn.Module):
         self.patch_embed = Linear(config.patch_dim, config.hidden_size, bias=config.patch_bias)
         self.pos_embed = None
         if config.num_position_embeddings:
-            self.pos_embed = nn.Embedding(config.num_position_embeddings, config.hidden_size)
+            self.pos_embed = Embedding(config.num_position_embeddings, config.hidden_size)
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
 
     def forward(
