@@ -207,6 +207,6 @@ def in_words(figures: Figures) -> str:
         heads {heads} (layer.head, chosen on training pictures) peaks inside the asked thing's box in
         **{f.inside:.0%}** while the answer is written, and inside another thing's in {f.other:.0%}. A random
         cell would be inside in {f.chance:.0%}. Of these heads' attention on the picture {f.mass:.0%} lies in
-        the box. With the mean over all heads the peak is inside in {f.all_inside:.0%}, and {f.all_mass:.0%} of
-        the attention. A cell counts as inside when its centre is, or when it holds the box's centre."""
+        the box. With the mean over all heads the peak is inside in {f.all_inside:.0%}, and {f.all_mass:.0%}
+        of the attention. A cell counts as inside when its centre is, or when it holds the box's centre."""
     return textwrap.fill(" ".join(text.split()), 114)
