@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from ui import api, chat, cost, header, model_panel, patch_grid, positions, run_panel, tokens
+from ui.clients import Clients
+from ui.ending import serve_until_told
 from ui.events import Events
 from ui.examples import read_examples
 from ui.guard import Guard
-from ui.panel import ASSETS
+from ui.panel import ASSETS, warn
 from ui.service import Refused, Service
+from ui.serving import Serving
 from ui.state import UserSession
+from ui.store import Sweeper
 from ui.theme import THEME
 
 DRAWN = 1.5  # seconds that a page opened at once takes to be drawn, and twice as long beside a model's import
+COSTLY = ("turn", "inspect", "load")  # calls of these are counted as questions
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
-
-
-@dataclass(frozen=True)
-class Serving:
-    """How the page is served."""
-
-    host: str = "127.0.0.1"
-    port: int = 7860
-    share: bool = False
-    auth: tuple[str, str] | None = None
-    queue_size: int = 32
-    max_file_size: str = "100mb"
-    mcp: bool = False
 
 
 def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
     """The whole page; the model may still be on its way."""
     examples = read_examples()
+    keep = max(1, int(serving.allowance.keep_seconds))
     with gr.Blocks(
-        title=header.TITLE, delete_cache=(3600, 86400), fill_width=True, analytics_enabled=False
-    ) as page:
+        title=header.TITLE, delete_cache=(max(1, min(600, keep // 4)), keep), fill_width=True,
+        analytics_enabled=False,
+    ) as page:  # fmt: skip
         user = gr.State(UserSession(), delete_callback=UserSession.forget)
         head = header.create(service)
         with gr.Row(elem_id="columns"):
@@ -64,7 +57,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):
-                        model = model_panel.create(service.choice)
+                        model = model_panel.create(service.choice, service.locked)
         panels = {grid: patch_grid, place: positions, count: tokens, figures: run_panel}
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
@@ -130,7 +123,7 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, 
         if model_panel.begin(service, *choice):
             yield from follow()
             if service.loading().state == "failed":
-                gr.Warning(html.escape(service.loading().text, quote=False))
+                warn(service.loading().text)
         else:
             yield {model.load: gr.Button(interactive=True)}
 
@@ -143,8 +136,9 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, 
     free = {"concurrency_limit": None, **HIDDEN}
     how = [model.quantize, model.attention, model.device]
     page.load(follow, None, shown, **free)
-    model.load.click(load, [model.model, *how], shown, **free)
-    model.offer.click(take_offer, how, shown, **free)
+    loads = free | {"concurrency_id": "load"}
+    model.load.click(load, [model.model, *how], shown, **loads)
+    model.offer.click(take_offer, how, shown, **loads)
 
 
 def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> None:
@@ -158,7 +152,7 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         "theme": THEME,
         "css_paths": ASSETS / "style.css",
         "footer_links": [],
-        "app_kwargs": {"middleware": [Middleware(Guard, host="0.0.0.0" if serving.share else serving.host)]},
+        "app_kwargs": {"middleware": [_guard(page, serving)]},
         "max_file_size": serving.max_file_size,
         "allowed_paths": [],
         "ssr_mode": False,
@@ -181,7 +175,23 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         soon = threading.Timer(DRAWN, _load_first, [service])
         soon.daemon = True
         soon.start()
-    page.block_thread()
+    # Behind Gradio's own cleaning, which does not know of uploads that broke off.
+    sweeper = Sweeper(Path(page.GRADIO_CACHE), 1.5 * serving.allowance.keep_seconds)
+    try:
+        serve_until_told(page, service, serving.grace)
+    finally:
+        sweeper.close()
+
+
+def _guard(page: gr.Blocks, serving: Serving) -> Middleware:
+    questions = [(call._id, call.api_name) for call in page.fns.values() if call.concurrency_id in COSTLY]
+    return Middleware(
+        Guard,
+        host="0.0.0.0" if serving.share else serving.host,
+        hosts=serving.allowed_hosts,
+        clients=Clients(serving.allowance, page.GRADIO_CACHE),
+        questions={name for both in questions for name in both if name not in (None, False)},
+    )
 
 
 def _load_first(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -29,3 +30,8 @@ class Panel(gr.HTML):
 def template(name: str) -> str:
     """The static markup of a panel."""
     return (ASSETS / name).read_text()
+
+
+def warn(text: str) -> None:
+    """A warning on the page. Toasts are rendered as HTML, so whatever could be markup is escaped."""
+    gr.Warning(html.escape(text, quote=False))

@@ -12,6 +12,7 @@ from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from ui.service.elsewhere import Elsewhere
 from ui.service.records import (
     Choice,
     Cost,
@@ -26,7 +27,8 @@ from ui.service.records import (
     TooMuch,
     Working,
 )
-from ui.service.telling import Live, fetched_bytes, in_words
+from ui.service.running import Running
+from ui.service.telling import Live, fetched_bytes, in_words, without_paths
 from ui.state import Ask, Exchange, Settings, UserSession
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("glassbox")
 MAX_RUNS = 256  # kept for all pages together; the oldest goes first
+MAX_FILES = 32  # of one question
 TICK = 0.2  # seconds between two looks at a model that is being loaded
 
 
@@ -42,20 +45,31 @@ class Service:
     """The loaded model, or the one on its way."""
 
     def __init__(
-        self, engine: AnyEngine | None = None, choice: Choice = Choice(), reading: Reading = Reading()
+        self,
+        engine: AnyEngine | None = None,
+        choice: Choice = Choice(),
+        reading: Reading = Reading(),
+        locked: bool = False,
     ):
-        self.engine, self.reading = engine, reading
+        self.engine, self.reading, self.locked = engine, reading, locked
         self._open_media = self._sandbox = None
         self.choice = choice  # of the model in use, or of the first one on its way
         self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
         self._began, self._wanted = 0.0, choice.model
         self._facts: ModelFacts | None = None
         self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._elsewhere: OrderedDict[str, list[dict]] = OrderedDict()  # by a medium's digest
+        self._elsewhere = Elsewhere(4 * MAX_RUNS)
         self._users: WeakSet[UserSession] = WeakSet()
         self._lock = threading.Lock()
+        self._running = Running()
 
     # ---- the model ------------------------------------------------------------------------------
+    def choose(self, choice: Choice) -> threading.Thread:
+        """`load`, as a person on the page asks for it. Raises Refused where that is the operator's to do."""
+        if self.locked:
+            raise Refused("The model of this page cannot be changed here.")
+        return self.load(choice)
+
     def load(self, choice: Choice) -> threading.Thread:
         """Begin to load a model; the one before stays in use until the new one answers.
 
@@ -104,7 +118,7 @@ class Service:
             log.log(
                 logging.WARNING if known else logging.ERROR, "%s: %s", choice.model, error, exc_info=not known
             )
-            words = str(error) if known else f"{type(error).__name__}: {error}"
+            words = without_paths(str(error) if known else f"{type(error).__name__}: {error}")
             named = words.startswith(choice.model)
             self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
             return
@@ -170,6 +184,7 @@ class Service:
         """
         from ui.service import backend
 
+        _check_count(files)
         if (
             model not in backend.known_models() and model != self.choice.model
         ):  # else: any folder of the server
@@ -177,7 +192,7 @@ class Service:
         try:
             return backend.inspect(files, model, prompt, self.open_media)
         except backend.InputError as error:
-            raise Refused(str(error)) from error
+            raise Refused(without_paths(str(error))) from error
 
     # ---- a turn ---------------------------------------------------------------------------------
     def turn(self, user: UserSession, ask: Ask) -> Iterator[Working | Said | Finished]:
@@ -189,9 +204,13 @@ class Service:
             Refused: nothing was run and the conversation is as before.
             Failed: an unexpected error, already logged; an answer that had begun is kept.
         """
-        yield from self._wait(user)
-        if user.stop.is_set():
-            return
+        _check_count(ask.files)
+        with self._running.turn(user):
+            yield from self._wait(user)
+            if not user.stop.is_set():
+                yield from self._turn(user, ask)
+
+    def _turn(self, user: UserSession, ask: Ask) -> Iterator[Working | Said | Finished]:
         from ui.service import backend
 
         chat, turn = self._conversation(user, ask, backend)
@@ -207,7 +226,7 @@ class Service:
         except backend.BudgetError as error:
             raise TooMuch(error.plan.problem, error.plan.choices) from error
         except backend.InputError as error:
-            raise Refused(str(error)) from error
+            raise Refused(without_paths(str(error))) from error
         except Exception as error:
             reference = secrets.token_hex(4)
             log.exception("turn failed, reference %s", reference)
@@ -220,6 +239,15 @@ class Service:
             raise Failed(reference, live.text) from error
         finally:
             _align(user)
+
+    def drain(self, seconds: float) -> bool:
+        """See `Running.drain`."""
+        return self._running.drain(seconds)
+
+    def close(self) -> None:
+        """End the processes that read files."""
+        if self._sandbox:
+            self._sandbox.close()
 
     def run(self, run_id: str) -> Run | None:
         """What an earlier turn left, or None where it is no longer kept."""
@@ -257,7 +285,7 @@ class Service:
 
     def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
         run_id = secrets.token_urlsafe(16)
-        run = Run(run_id, trace, self._facts, self._others(trace, ask))
+        run = Run(run_id, trace, self._facts, self._elsewhere.rows(trace, ask, self.open_media))
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
@@ -273,20 +301,10 @@ class Service:
             user.first = min(user.first, len(user.exchanges))
         user.exchanges.append(exchange)
 
-    def _others(self, trace: Trace, ask: Ask) -> tuple[list[dict] | None, ...]:
-        """For each medium its cost under other families, worked out once, when its file was given."""
-        from ui.service import backend
 
-        media = trace.sequence.media
-        for file, medium in zip(reversed(ask.files), reversed(media), strict=False):
-            if medium.digest not in self._elsewhere:
-                try:
-                    self._elsewhere[medium.digest] = backend.elsewhere(file, ask.settings, self.open_media)
-                except (backend.InputError, OSError):
-                    continue  # too long and thin for another family, or cleaned away
-        while len(self._elsewhere) > 4 * MAX_RUNS:
-            self._elsewhere.popitem(last=False)
-        return tuple(self._elsewhere.get(medium.digest) for medium in media)
+def _check_count(files: Items[str]) -> None:
+    if len(files) > MAX_FILES:
+        raise Refused(f"{len(files)} files are too many for one question: give at most {MAX_FILES}.")
 
 
 def _align(user: UserSession) -> None:
