@@ -10,7 +10,7 @@ import gradio as gr
 
 from ui import machine
 from ui.panel import Panel, template
-from ui.service import Choice, Refused, Service
+from ui.service import Refused, Service
 
 QUANTISE = ["auto", "none", "int8", "nf4"]
 ATTENTION = ["auto", "flash", "sdpa", "eager"]
@@ -34,13 +34,13 @@ class ModelPanel:
     offer: gr.Button
 
 
-def create(choice: Choice) -> ModelPanel:
-    facts = ModelFactsPanel(template("model.html"), "model.js", elem_id="model-facts")
+def create(service: Service) -> ModelPanel:
+    choice = service.choice
+    facts = ModelFactsPanel(template("model.html"), "model.js", value=render(service), elem_id="model-facts")
     with gr.Row(elem_id="model-pick"):
         model = gr.Dropdown(
             ["tiny", *machine.HUB.values()], value=choice.model, allow_custom_value=True,
-            label="Model: the embedded one, a hub id or a folder here", elem_id="pick", scale=3,
-            min_width=240,
+            label="Model: tiny (embedded), hub id or folder", elem_id="pick", scale=3, min_width=240,
         )  # fmt: skip
         quantize = gr.Dropdown(QUANTISE, value=choice.quantize, label="Quantise", min_width=90)
         attention = gr.Dropdown(ATTENTION, value=choice.attention, label="Attention", min_width=90)
