@@ -13,7 +13,7 @@ from ui.panel import Panel, template
 from ui.service import Refused, Service
 
 QUANTISE = ["auto", "none", "int8", "nf4"]
-ATTENTION = ["auto", "flash", "sdpa", "eager"]
+ATTENTION = ["auto", "flash", "varlen", "sdpa", "eager"]
 DEVICES = ["auto", "cpu", "cuda"]
 
 
