@@ -57,7 +57,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):
-                        model = model_panel.create(service.choice, service.locked)
+                        model = model_panel.create(service)
         panels = {grid: patch_grid, place: positions, count: tokens, figures: run_panel}
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
@@ -115,9 +115,11 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, 
                 model.load: gr.Button(interactive=not busy),
             }
             if (known := service.facts()) and not busy:  # in one go: a slider set later stays
-                shows |= cost.ranges(talk.cost, known) | {model.offer: model_panel.offer(service)}
+                shows |= cost.ranges(talk.cost, known)
                 shows |= chat.suit(talk, examples, embedded=bool(known.knows))
             yield shows
+        if service.facts():
+            yield {model.offer: model_panel.offer(service)}
 
     def load(*choice):
         if model_panel.begin(service, *choice):

@@ -57,7 +57,7 @@ def page(exchanges: Items[Exchange], run_of: Callable[[str], Run | None]) -> dic
         panels=panels,
         style=(ASSETS / "style.css").read_text(),
         common=(ASSETS / "common.js").read_text(),
-        when=_now(),
+        when=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
     )
     return _download("html", "text/html", text)
 

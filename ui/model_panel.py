@@ -14,7 +14,7 @@ from ui.service import Choice, Refused, Service
 
 LOCKED = "Whoever runs this page has settled the model: here it cannot be changed."
 QUANTISE = ["auto", "none", "int8", "nf4"]
-ATTENTION = ["auto", "flash", "sdpa", "eager"]
+ATTENTION = ["auto", "flash", "varlen", "sdpa", "eager"]
 DEVICES = ["auto", "cpu", "cuda"]
 
 
@@ -35,16 +35,15 @@ class ModelPanel:
     offer: gr.Button
 
 
-def create(choice: Choice, locked: bool = False) -> ModelPanel:
-    """``locked``: the model is shown and cannot be changed."""
-    facts = ModelFactsPanel(template("model.html"), "model.js", elem_id="model-facts")
+def create(service: Service) -> ModelPanel:
+    choice, locked = service.choice, service.locked
+    facts = ModelFactsPanel(template("model.html"), "model.js", value=render(service), elem_id="model-facts")
     if locked:
         gr.HTML(f"<p>{LOCKED}</p>", elem_id="model-locked", js_on_load=None)
     with gr.Row(elem_id="model-pick", visible=not locked):
         model = gr.Dropdown(
             ["tiny", *machine.HUB.values()], value=choice.model, allow_custom_value=True,
-            label="Model: the embedded one, a hub id or a folder here", elem_id="pick", scale=3,
-            min_width=240,
+            label="Model: tiny (embedded), hub id or folder", elem_id="pick", scale=3, min_width=240,
         )  # fmt: skip
         quantize = gr.Dropdown(QUANTISE, value=choice.quantize, label="Quantise", min_width=90)
         attention = gr.Dropdown(ATTENTION, value=choice.attention, label="Attention", min_width=90)

@@ -57,6 +57,22 @@ def test_a_held_cell_is_followed_by_the_other_panels(page):
     expect(page.locator("#patch-grid .gb-hold")).not_to_contain_text("Held")
 
 
+def test_moving_over_heat_maps_draws_none_of_them_again(page):
+    """With thousands of cells that would take longer than a frame; only the marks move."""
+    ask_about_circle(page)
+    open_tab(page, "Positions")
+    hover_cell(page, 0, 0, "#positions .gb-map")
+    mark = page.locator("#positions .gb-mark").first
+    expect(mark).to_be_visible()
+    before = mark.bounding_box()
+    page.evaluate("() => { CanvasRenderingContext2D.prototype.clearRect = () => { throw 'drawn again'; }; }")
+    hover_cell(page, 2, 1, "#positions .gb-map")
+    edge = before["width"]
+    expect(page.locator("#positions .gb-read")).to_contain_text("image")
+    after = mark.bounding_box()
+    assert [after[side] - before[side] for side in "xy"] == pytest.approx([edge, 2 * edge], abs=0.1)
+
+
 def test_cells_can_be_walked_with_the_keyboard(page):
     ask_about_circle(page)
     hover_cell(page, 0, 0)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -190,6 +191,7 @@ def inspect(files: Items[str], model: str, prompt: str, open_media: OpenMedia = 
     return inspect_media(paths, model, config, tokenizer, prompt, MediaOptions(), open_media)[0]
 
 
+@lru_cache  # a second of work, and every page asks
 def catalogue() -> list[dict]:
     """Every official size with its memory, smallest first."""
     rows = [model_row(name, meta_model(name)[0]) for name in presets()]

@@ -181,7 +181,7 @@ def _no_media(head: bytes) -> str | None:
     """Why a file that is no picture cannot be a video either. (ffmpeg would read text as a playlist.)"""
     for magic, kind in _OTHER_FILES.items():
         if head.startswith(magic):
-            return f"is not a picture or a video: it is {kind}; export the page or picture that you need"
+            return f"not a picture or a video: it is {kind}; export the page or picture that you need"
     if b"<svg" in head:
         return "is a drawing (SVG): save it as PNG"
     try:
@@ -190,7 +190,7 @@ def _no_media(head: bytes) -> str | None:
         if error.reason != "unexpected end of data":
             return None
         text = head[: error.start].decode()
-    return None if _CONTROL.search(text) else "is not a picture or a video: its content looks like text"
+    return None if _CONTROL.search(text) else "not a picture or a video: its content looks like text"
 
 
 def _check_video(path: Path, head: bytes) -> None:
@@ -209,5 +209,5 @@ def _check_video(path: Path, head: bytes) -> None:
         if _DAMAGED.match(head):
             raise MediaError(path.name, "it is damaged or cut off: copy or download it again") from error
         raise MediaError(
-            path.name, "is not a picture or a video that can be read: save it as PNG, JPEG or MP4"
+            path.name, "not a picture or a video that can be read: save it as PNG, JPEG or MP4"
         ) from error
