@@ -183,7 +183,7 @@ class Stream:
         ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
         count = max(
             1, self.segments * 3 // 4
-        )  # what happens is learnt from many clips, not from many questions
+        )
         return Sample((Picture(patches, cells),), self._segments(rng, level, clip, ask, count))
 
     def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:
