@@ -181,9 +181,8 @@ class Stream:
         patches = to_patches(_frames("video", images, times), self.pixels)
         cells = clip_cells(clip, owners, patches)
         ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
-        count = max(
-            1, self.segments * 3 // 4
-        )
+        # What happens is learnt from many clips, not from many questions.
+        count = max(1, self.segments * 3 // 4)
         return Sample((Picture(patches, cells),), self._segments(rng, level, clip, ask, count))
 
     def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:
