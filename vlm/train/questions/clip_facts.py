@@ -109,15 +109,15 @@ FACTS = {
 }
 WEIGHTS = {
     "video_direction": 8,
-    "video_which": 20,
+    "video_which": 30,
     "video_moves": 8,
     "video_first": 8,
     "video_count": 4,
     "video_start": 4,
     "video_end": 4,
     "video_describe": 8,
-    "appears": 24,
-    "disappears": 24,
+    "appears": 44,
+    "disappears": 44,
     "colour": 6,
     "shape": 6,
     "size": 2,
