@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import api, chat, cost, header, model_panel, patch_grid, positions, run_panel, tokens
+from ui import api, chat, cost, header, lens, model_panel, patch_grid, positions, run_panel, tokens
 from ui.events import Events
 from ui.examples import read_examples
 from ui.guard import Guard
@@ -59,6 +59,8 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                 with gr.Tabs(elem_id="panels"):
                     with gr.Tab("Patches"):
                         grid = patch_grid.create()
+                    with gr.Tab("Lens"):
+                        glass = lens.create(service)
                     with gr.Tab("Positions"):
                         place = positions.create()
                     with gr.Tab("Tokens"):
@@ -67,7 +69,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                         figures = run_panel.create()
                     with gr.Tab("Model"):
                         model = model_panel.create(service.choice)
-        panels = {grid: patch_grid, place: positions, count: tokens, figures: run_panel}
+        panels = {grid: patch_grid, glass: lens, place: positions, count: tokens, figures: run_panel}
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
         _wire_cost(events, user)

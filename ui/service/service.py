@@ -6,12 +6,14 @@ import logging
 import secrets
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from ui.service.glass import Glass
 from ui.service.records import (
     Choice,
     Cost,
@@ -53,6 +55,7 @@ class Service:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._elsewhere: OrderedDict[str, list[dict]] = OrderedDict()  # by a medium's digest
         self._users: WeakSet[UserSession] = WeakSet()
+        self.glass = Glass(self.run)
         self._lock = threading.Lock()
 
     # ---- the model ------------------------------------------------------------------------------
@@ -268,7 +271,7 @@ class Service:
 
     def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
         run_id = secrets.token_urlsafe(16)
-        run = Run(run_id, trace, self._facts, self._others(trace, ask))
+        run = Run(run_id, trace, self._facts, self._others(trace, ask), weakref.ref(self.engine))
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
