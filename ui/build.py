@@ -10,7 +10,20 @@ from dataclasses import dataclass
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import api, chat, cost, header, lens, model_panel, patch_grid, positions, run_panel, tokens
+from ui import (
+    anatomy,
+    api,
+    chat,
+    compare,
+    cost,
+    header,
+    lens,
+    model_panel,
+    patch_grid,
+    positions,
+    run_panel,
+    tokens,
+)
 from ui.events import Events
 from ui.examples import read_examples
 from ui.guard import Guard
@@ -65,15 +78,23 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                         place = positions.create()
                     with gr.Tab("Tokens"):
                         count = tokens.create()
+                    with gr.Tab("Anatomy"):
+                        inside = anatomy.create(service)
+                    with gr.Tab("Compare"):
+                        sides = compare.create()
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):
                         model = model_panel.create(service.choice)
-        panels = {grid: patch_grid, glass: lens, place: positions, count: tokens, figures: run_panel}
+        panels = {
+            grid: patch_grid, glass: lens, place: positions, count: tokens, inside: anatomy,
+            sides.panel: compare, figures: run_panel,
+        }  # fmt: skip
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
         _wire_cost(events, user)
-        _wire_model(page, events, model)
+        _wire_compare(events, sides, user)
+        _wire_model(page, events, model, sides)
         # Written back once, so that Gradio knows the state's age and frees it after the page is closed.
         page.load(lambda session: session, user, user, **QUICK)
         api.create(service)
@@ -111,10 +132,20 @@ def _wire_cost(events: Events, user: gr.State) -> None:
     gr.on(triggers, events.cost, inputs, talk.cost.panel, trigger_mode="always_last", **QUICK)
 
 
-def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) -> None:
+def _wire_compare(events: Events, sides: compare.Compare, user: gr.State) -> None:
+    run = compare.runner(events.service, sides, events.settings_of)
+    shown = [sides.panel, sides.go]
+    # Alone: it may load a second model beside the one in use.
+    sides.go.click(run, [events.turn, user, *sides.settings], shown, concurrency_limit=1, **HIDDEN)
+
+
+def _wire_model(
+    page: gr.Blocks, events: Events, model: model_panel.ModelPanel, sides: compare.Compare
+) -> None:
     """The picker, and what a page shows while a model is on its way, its own or another person's."""
     service, card = events.service, events.talk.cost
     shown = [events.head, model.facts, model.load, *card.sliders, model.offer, model.model]
+    shown += [sides.edge, sides.fps, sides.frames]
 
     def follow():
         for facts in model_panel.follow(service):
@@ -126,6 +157,7 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
             }
             if service.facts() and not busy:  # in one go: a slider set once the model is there stays set
                 shows |= cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+                shows |= compare.ranges(sides, service.facts())
             yield shows
 
     def load(*choice):

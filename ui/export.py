@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from ui import lens, patch_grid, positions, run_panel, tokens
+from ui import anatomy, lens, patch_grid, positions, run_panel, tokens
 from ui.panel import ASSETS, scripts, template
 from ui.service import Run
 from ui.state import Exchange
@@ -21,6 +21,7 @@ PANELS = {
     "Lens": ("lens", "lens", lens),
     "Positions": ("positions", "positions", positions),
     "Tokens": ("tokens", "tokens", tokens),
+    "Anatomy": ("anatomy", "anatomy", anatomy),
     "Run": ("run", "run", run_panel),
 }
 
@@ -31,17 +32,18 @@ def data(exchanges: Items[Exchange]) -> dict:
 
 
 def page(
-    exchanges: Items[Exchange], run_of: Callable[[str], Run | None], baked: Callable[[Run], dict] | None = None
+    exchanges: Items[Exchange],
+    run_of: Callable[[str], Run | None],
+    baked: Callable[[Run], dict] | None = None,
 ) -> dict:
     """The download of the conversation as one HTML file.
 
-    It carries the panels' own scripts and data, so that their pictures can be looked at as on the page. ``baked``
-    answers what a panel would ask the service.
+    It carries the panels' own scripts and data, so that their pictures can be looked at as on the page.
+    ``baked`` answers what a panel would ask the service.
     """
     runs = [exchange.run_id and run_of(exchange.run_id) for exchange in exchanges]
     turns = [
-        turn
-        | {"panels": _panels(run, baked) if run else None}
+        turn | {"panels": _panels(run, baked) if run else None}
         for turn, run in zip(_plain(exchanges)["turns"], runs, strict=True)
     ]
     # In a script element only "</" could end the data early.
@@ -69,7 +71,7 @@ def page(
 def _panels(run: Run, baked: Callable[[Run], dict] | None) -> dict:
     values = {name: module.render(run) for name, (_, _, module) in PANELS.items()}
     if baked:
-        values["Lens"]["baked"] = baked(run)
+        values["Lens"]["baked"] = values["Anatomy"]["baked"] = baked(run)
     return values
 
 

@@ -1,4 +1,4 @@
-"""The Lens panel: where words looked, what cells say, where a patch looks in the tower, boxes in the answer."""
+"""The Lens panel: where words looked, what cells say, where patches look in the tower, boxes in answers."""
 
 from __future__ import annotations
 

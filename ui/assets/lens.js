@@ -133,9 +133,11 @@ const wordLine = () => {
   if (tint) {
     const guess = sureOf(word);
     if (!guess) return "…";
-    const others = guess.tokens.map(([text, chance, list]) => `“${text}” ${percent(chance)}, else ` +
-      list.filter(([other]) => other !== text).slice(0, 3).map(([other, p]) => `“${other}” ${percent(p)}`).join(", "));
-    return `${percent(guess.probability)} sure. ${others.join("; ")}`;
+    const others = guess.tokens.map(([text, chance, list]) => {
+      const rest = list.filter(([other, p]) => other !== text && p >= 0.0005).slice(0, 4).map(([other, p]) => `“${other.trim()}” ${percent(p)}`);
+      return (guess.tokens.length > 1 ? `“${text.trim()}” ${percent(chance)}` : "") + (rest.length ? ` or ${rest.join(", ")}` : "");
+    });
+    return `“${info.words[word].trim()}”: ${percent(guess.probability)} sure${others.some(Boolean) ? "; " : "."} ${others.filter(Boolean).join("; ")}`;
   }
   if (mode === "words" && shared.cell !== null) return "Words are tinted by how much they looked at this cell.";
   return mode === "words" ? `“${info.words[word].trim()}” looked at what is bright below. ${wordHeld ? "Held; click it again to let go." : "Click a word to hold it."}` : "";

@@ -15,8 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from ui.service.records import Refused, Run
 if TYPE_CHECKING:
     from vlm.lens.attention import Looks
     from vlm.lens.subject import Lens
+    from vlm.lens.tower import TowerView
     from vlm.lens.words import Word
 
 log = logging.getLogger("glassbox")
@@ -41,8 +41,8 @@ class Glass:
 
     def __init__(self, run_of: Callable[[str], Run | None]):
         self._run_of = run_of
-        self._lenses: WeakKeyDictionary[Any, Lens] = WeakKeyDictionary()
-        self._views: OrderedDict[tuple, Any] = OrderedDict()
+        self._last: Lens | None = None  # of the engine that was looked into last
+        self._views: OrderedDict[tuple, TowerView] = OrderedDict()  # of the same engine
         self._asks = {
             "open": self._open, "look": self._look, "sure": self._sure, "cell": self._cell,
             "patch": self._patch, "stages": self._stages, "file": self._file,
@@ -68,6 +68,11 @@ class Glass:
             reference = secrets.token_hex(4)
             log.exception("lens failed, reference %s", reference)
             return {"error": f"Something went wrong (reference {reference}). The server's log says what."}
+
+    def forget(self) -> None:
+        """Let go of the model that was looked into."""
+        self._last = None
+        self._views.clear()
 
     def baked(self, run: Run) -> dict:
         """Everything that a page without a server shows: all words through the usual heads."""
@@ -104,7 +109,7 @@ class Glass:
         maps = looks.adjusted(mask_sinks=bool(request.get("mask")), normalise=bool(request.get("normalise")))
         return {
             "first": first,
-            "maps": [_shades(row) for row in maps],
+            "maps": [shades(row) for row in maps],
             "shares": _bytes(255 * looks.shares.transpose(2, 0, 1)),  # word, layer, head
             "sinks": looks.sinks.tolist(),
             "recomputed": recomputed,
@@ -158,7 +163,7 @@ class Glass:
             view = self._view(run, int(request["medium"]), int(request["frame"]))
             found = view.look(*places, heads, "max" if request.get("how") == "max" else "mean")
         return {
-            **_shades(found.weights.flatten()),
+            **shades(found.weights.flatten()),
             "inside": _bytes(found.inside.flatten()),
             "windowed": found.windowed,
         }
@@ -202,9 +207,11 @@ class Glass:
         engine = _engine(run)
         if not run.trace.sequence.media or not self._words(run):
             raise Refused("There is no picture in this chat yet, or no word that could have looked at it.")
-        if engine not in self._lenses:
-            self._lenses[engine] = Lens(engine)
-        return self._lenses[engine]
+        last = self._last
+        if last is None or last.engine is not engine:
+            self.forget()
+            last = self._last = Lens(engine)
+        return last
 
     def _words(self, run: Run) -> list[Word]:
         from vlm.lens.words import answer_words
@@ -215,15 +222,16 @@ class Glass:
         words, first = self._words(run), int(request.get("first", 0))
         return first, words[max(0, first) : max(0, first) + WORDS]
 
-    def _view(self, run: Run, medium: int, frame: int):
+    def _view(self, run: Run, medium: int, frame: int) -> TowerView:
         """The tower on one frame; the last ones are kept."""
         from vlm.lens.tower import TowerView
 
         engine, media = _engine(run), run.trace.sequence.media
         if not (0 <= medium < len(media) and 0 <= frame < media[medium].grid_thw[0]):
             raise ValueError(f"no frame {frame} in medium {medium}")
-        key = id(engine.model), media[medium].digest, media[medium].grid_thw, frame
-        view = self._views.pop(key, None) or TowerView(engine.model, engine.config.pixels, media[medium], frame)
+        key = media[medium].digest, media[medium].grid_thw, frame
+        view = self._views.pop(key, None)
+        view = view or TowerView(engine.model, engine.config.pixels, media[medium], frame)
         self._views[key] = view
         while len(self._views) > 1 and sum(kept.nbytes for kept in self._views.values()) > VIEWS_BYTES:
             self._views.popitem(last=False)
@@ -241,7 +249,7 @@ def _bytes(values: np.ndarray) -> str:
     return base64.b64encode(np.asarray(values).round().astype(np.uint8).tobytes()).decode()
 
 
-def _shades(row: np.ndarray) -> dict:
+def shades(row: np.ndarray) -> dict:
     """A row of values as 255 steps of its largest, which stands beside it."""
     top = float(row.max(initial=0))
     return {"top": top, "shades": _bytes(255 * row / (top or 1))}

@@ -123,6 +123,7 @@ class Service:
             self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
             return
         self.engine, self.choice = engine, choice
+        self.glass.forget()
         for user in list(self._users):  # their caches belong to the model before
             if not user.busy:
                 user.part()
@@ -238,6 +239,18 @@ class Service:
     def run(self, run_id: str) -> Run | None:
         """What an earlier turn left, or None where it is no longer kept."""
         return self._runs.get(run_id)
+
+    def compare(
+        self, user: UserSession, run_id: str, settings: Settings, choice: Choice | None
+    ) -> Iterator[Working | dict]:
+        """A turn of the conversation once more under other settings, see `ui.service.comparing`.
+
+        Raises:
+            Refused: with a sentence for the person.
+        """
+        from ui.service.comparing import compare
+
+        return compare(self, user.exchanges, run_id, settings, choice)
 
     def undo(self, user: UserSession) -> Exchange:
         """Take back the last exchange. Raises Refused where there is none."""
