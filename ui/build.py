@@ -11,7 +11,20 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import api, chat, cost, header, model_panel, patch_grid, positions, run_panel, tokens
+from ui import (
+    anatomy,
+    api,
+    chat,
+    compare,
+    cost,
+    header,
+    lens,
+    model_panel,
+    patch_grid,
+    positions,
+    run_panel,
+    tokens,
+)
 from ui.clients import Clients
 from ui.ending import serve_until_told
 from ui.events import Events
@@ -25,7 +38,7 @@ from ui.store import Sweeper
 from ui.theme import THEME
 
 DRAWN = 1.5  # seconds that a page opened at once takes to be drawn, and twice as long beside a model's import
-COSTLY = ("turn", "inspect", "load")  # calls of these are counted as questions
+COSTLY = ("turn", "inspect", "load", "compare")  # calls of these are counted as questions
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
 
@@ -50,19 +63,29 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                 with gr.Tabs(elem_id="panels"):
                     with gr.Tab("Patches"):
                         grid = patch_grid.create()
+                    with gr.Tab("Lens"):
+                        glass = lens.create(service)
                     with gr.Tab("Positions"):
                         place = positions.create()
                     with gr.Tab("Tokens"):
                         count = tokens.create()
+                    with gr.Tab("Anatomy"):
+                        inside = anatomy.create(service)
+                    with gr.Tab("Compare"):
+                        sides = compare.create()
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):
                         model = model_panel.create(service)
-        panels = {grid: patch_grid, place: positions, count: tokens, figures: run_panel}
+        panels = {
+            grid: patch_grid, glass: lens, place: positions, count: tokens, inside: anatomy,
+            sides.panel: compare, figures: run_panel,
+        }  # fmt: skip
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
         _wire_cost(events, user)
-        _wire_model(page, events, model, examples)
+        _wire_compare(events, sides, user)
+        _wire_model(page, events, model, sides, examples)
         # Written back once, so that Gradio knows the state's age and frees it after the page is closed.
         page.load(lambda session: session, user, user, **QUICK)
         api.create(service)
@@ -100,11 +123,27 @@ def _wire_cost(events: Events, user: gr.State) -> None:
     gr.on(triggers, events.cost, inputs, talk.cost.panel, trigger_mode="always_last", **QUICK)
 
 
-def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, examples) -> None:
+def _wire_compare(events: Events, sides: compare.Compare, user: gr.State) -> None:
+    run = compare.runner(events.service, sides, events.settings_of)
+    shown = [sides.panel, sides.go]
+    # Alone: it may load a second model beside the one in use.
+    sides.go.click(
+        run,
+        [events.turn, user, *sides.settings],
+        shown,
+        concurrency_limit=1,
+        concurrency_id="compare",
+        **HIDDEN,
+    )
+
+
+def _wire_model(
+    page: gr.Blocks, events: Events, model: model_panel.ModelPanel, sides: compare.Compare, examples
+) -> None:
     """The picker, and what a page shows while a model is on its way, its own or another person's."""
     service, talk = events.service, events.talk
     suited = [*talk.cost.sliders, *talk.examples, talk.chatbot, model.offer]
-    shown = [events.head, model.facts, model.load, model.model, *suited]
+    shown = [events.head, model.facts, model.load, model.model, *suited, sides.edge, sides.fps, sides.frames]
 
     def follow():
         for facts in model_panel.follow(service):
@@ -115,7 +154,7 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel, 
                 model.load: gr.Button(interactive=not busy),
             }
             if (known := service.facts()) and not busy:  # in one go: a slider set later stays
-                shows |= cost.ranges(talk.cost, known)
+                shows |= cost.ranges(talk.cost, known) | compare.ranges(sides, known)
                 shows |= chat.suit(talk, examples, embedded=bool(known.knows))
             yield shows
         if service.facts():

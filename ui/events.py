@@ -119,7 +119,7 @@ class Events:
 
     def export_page(self, session: UserSession) -> dict:
         """The conversation as a page that needs no server."""
-        return export.page(session.exchanges, self.service.run)
+        return export.page(session.exchanges, self.service.run, self.service.glass.baked)
 
     def export_json(self, session: UserSession) -> dict:
         return export.data(session.exchanges)

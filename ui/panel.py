@@ -18,13 +18,18 @@ class Panel(gr.HTML):
     and the script puts every text in through ``textContent``, so none of it can become markup.
     """
 
-    def __init__(self, template: str = "", script: str | None = None, **kwargs):
+    def __init__(self, template: str = "", script: str | tuple[str, ...] | None = None, **kwargs):
         if script:
-            kwargs["js_on_load"] = (ASSETS / "common.js").read_text() + (ASSETS / script).read_text()
+            kwargs["js_on_load"] = scripts("common.js", *((script,) if isinstance(script, str) else script))
         super().__init__(html_template=template, apply_default_css=False, **kwargs)
 
     def postprocess(self, value):
         return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def scripts(*names: str) -> str:
+    """The text of some scripts, one behind the other."""
+    return "".join((ASSETS / name).read_text() for name in names)
 
 
 def template(name: str) -> str:

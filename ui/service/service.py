@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ui.service.elsewhere import Elsewhere
+from ui.service.glass import Glass
 from ui.service.records import (
     Choice,
     Cost,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from vlm.records import Trace
 
 log = logging.getLogger("glassbox")
+LOCKED = "The model of this page cannot be changed here."
 MAX_RUNS = 256  # kept for all pages together; the oldest goes first
 MAX_FILES = 32  # of one question
 TICK = 0.2  # seconds between two looks at a model that is being loaded
@@ -60,6 +63,7 @@ class Service:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._elsewhere = Elsewhere(4 * MAX_RUNS)
         self._users: WeakSet[UserSession] = WeakSet()
+        self.glass = Glass(self.run)
         self._lock = threading.Lock()
         self._running = Running()
 
@@ -67,7 +71,7 @@ class Service:
     def choose(self, choice: Choice) -> threading.Thread:
         """`load`, as a person on the page asks for it. Raises Refused where that is the operator's to do."""
         if self.locked:
-            raise Refused("The model of this page cannot be changed here.")
+            raise Refused(LOCKED)
         return self.load(choice)
 
     def load(self, choice: Choice) -> threading.Thread:
@@ -123,6 +127,7 @@ class Service:
             self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
             return
         self.engine, self.choice = engine, choice
+        self.glass.forget()
         for user in list(self._users):  # their caches belong to the model before
             if not user.busy:
                 user.part()
@@ -253,6 +258,20 @@ class Service:
         """What an earlier turn left, or None where it is no longer kept."""
         return self._runs.get(run_id)
 
+    def compare(
+        self, user: UserSession, run_id: str, settings: Settings, choice: Choice | None
+    ) -> Iterator[Working | dict]:
+        """A turn of the conversation once more under other settings, see `ui.service.comparing`.
+
+        Raises:
+            Refused: with a sentence for the person.
+        """
+        from ui.service.comparing import compare
+
+        if choice and self.locked:
+            raise Refused(LOCKED)
+        return compare(self, user.exchanges, run_id, settings, choice)
+
     def undo(self, user: UserSession) -> Exchange:
         """Take back the last exchange. Raises Refused where there is none."""
         if not user.exchanges:
@@ -285,7 +304,8 @@ class Service:
 
     def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
         run_id = secrets.token_urlsafe(16)
-        run = Run(run_id, trace, self._facts, self._elsewhere.rows(trace, ask, self.open_media))
+        others = self._elsewhere.rows(trace, ask, self.open_media)
+        run = Run(run_id, trace, self._facts, others, weakref.ref(self.engine))
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
