@@ -24,7 +24,7 @@ from ui.service import Choice, Service, backend, service, telling
 from ui.serving import Serving
 
 SWITCHES = Path(os.environ["SWITCHES"])
-KEEP = 20  # seconds that uploads stay
+KEEP = 12  # seconds that uploads stay
 FAILURES = {
     "memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "cuda": RuntimeError("CUDA error: device-side assert triggered"),
@@ -123,7 +123,7 @@ if __name__ == "__main__":
     switch_guards()
     switch_model()
     serving = Serving(port=int(sys.argv[-1]), auth=("me", "secret"), keep_hours=KEEP / 3600)
-    app = Service(choice=Choice("tiny", device="cpu"), reading=backend.Reading(256 * 2**20, 10))
+    app = Service(choice=Choice("tiny", device="cpu"), reading=backend.Reading(256 * 2**20, 5))
     page = build(app, serving)
     switch_gradio(page)
     launch(page, app, serving)

@@ -27,6 +27,14 @@ def right(attacked) -> str:
     return attacked.me.ask(ASKED, attacked.me.upload(CIRCLE))["answer"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def early(attacked) -> Path:
+    """An upload from the module's first moments."""
+    (path,) = attacked.me.upload(("mine.png", CIRCLE.read_bytes() + b"mine"))
+    assert Path(path).is_file()
+    return Path(path)
+
+
 def works(app: Attacked, right: str) -> bool:
     return app.me.ask(ASKED, app.me.upload(CIRCLE))["answer"] == right
 
@@ -98,15 +106,13 @@ def test_clients_that_vanish_while_they_are_answered(attacked, right):
     assert psutil.Process(attacked.process.pid).num_threads() < threads + 20
 
 
-def test_uploads_are_deleted_after_a_time(attacked):
-    """Those that broke off too; what was there when the app began stays."""
+def test_uploads_are_deleted_after_a_time(attacked, early):
+    """Those that broke off too."""
     cache = Path(attacked.log).parent / "cache"
-    (path,) = attacked.me.upload(("mine.png", CIRCLE.read_bytes() + b"mine"))
-    assert Path(path).is_file()
     end = time.monotonic() + 60
-    while time.monotonic() < end and (Path(path).exists() or list(cache.glob("tmp*"))):
+    while time.monotonic() < end and (early.exists() or list(cache.glob("tmp*"))):
         time.sleep(0.5)
-    assert not Path(path).exists() and not list(cache.glob("tmp*"))
+    assert not early.exists() and not list(cache.glob("tmp*"))
 
 
 def test_the_running_answer_ends_before_the_app_does(tmp_path):

@@ -42,20 +42,9 @@ def test_flags_reach_the_model_and_the_server(served):
         "cpu",
     )
     assert (choice.engine, choice.config) == ("http://127.0.0.1:8000/v1", "c")
+    hosts = ("a.example", "b.example")
     assert serving == ui.build.Serving(
-        "0.0.0.0",
-        8000,
-        True,
-        ("me", "secret"),
-        4,
-        "5mb",
-        False,
-        ("a.example", "b.example"),
-        True,
-        5,
-        "1gb",
-        2,
-        5,
+        "0.0.0.0", 8000, True, ("me", "secret"), 4, "5mb", False, hosts, True, 5, "1gb", 2, 5
     )
 
 
@@ -72,14 +61,10 @@ def test_environment_variables_stand_in_for_flags(served, monkeypatch):
 @pytest.mark.parametrize(
     "flags",
     [
-        "--auth onlyname",
-        "--port 0",
-        "--queue-size 0",
-        "--auth me:secret --mcp",
-        "--lock-model x",
-        "--media-memory x",
+        "--auth onlyname", "--port 0", "--queue-size 0", "--auth me:secret --mcp", "--lock-model x",
+        "--media-memory x", "--grace -1",
     ],
-)
+)  # fmt: skip
 def test_wrong_flags_end_with_two(served, flags):
     assert RUNNER.invoke(APP, flags.split()).exit_code == 2
     assert served == []

@@ -109,8 +109,8 @@ def test_other_sizes_are_refused(text):
     [
         ("no model '/root/secret/qwen'", "no model 'qwen'"),
         (
-            "[Errno 2] No such file or directory: '/a/b/c.json'",
-            "[Errno 2] No such file or directory: 'c.json'",
+            "[Errno 2] No such file: '/a/b/c.json'",
+            "[Errno 2] No such file: 'c.json'",
         ),
         ("http://gpu:8000/v1 does not answer", "http://gpu:8000/v1 does not answer"),
         ("3/4 frames and/or more", "3/4 frames and/or more"),

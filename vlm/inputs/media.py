@@ -133,7 +133,7 @@ def read_media(
 
 @contextmanager
 def _in_words(path: Path) -> Iterator[None]:
-    """Errors about a file as `MediaError`, also those that decoders raise where they did not foresee a damage."""
+    """Errors about a file as `MediaError`, also those of decoders that did not foresee a damage."""
     try:
         yield
     except InputError:
