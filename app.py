@@ -68,6 +68,8 @@ def main(
     name, _, password = auth.partition(":")
     if auth and not (name and password):
         _end("--auth needs USER:PASSWORD")
+    if auth and mcp:
+        _end("--mcp does not go with --auth: MCP clients are not asked for a password")
     if lock_model not in LOCK:
         _end("--lock-model is on, off or auto")
     hosts = tuple(host.strip().lower() for host in allowed_hosts.split(",") if host.strip())

@@ -29,6 +29,7 @@ from ui.clients import Clients
 from ui.ending import serve_until_told
 from ui.events import Events
 from ui.examples import read_examples
+from ui.forms import bound_form_fields
 from ui.guard import Guard
 from ui.panel import ASSETS, warn
 from ui.service import Refused, Service
@@ -189,6 +190,7 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         OSError: the port cannot be had.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    bound_form_fields()
     options = {
         "theme": THEME,
         "css_paths": ASSETS / "style.css",

@@ -33,5 +33,6 @@ def serve_until_told(page: gr.Blocks, service: Service, grace: float) -> None:
     except KeyboardInterrupt:
         pass
     finally:
+        page.server.config.timeout_graceful_shutdown = 1  # second; pages keep streams open that never end
         page.close(verbose=False)
         service.close()

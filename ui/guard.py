@@ -174,10 +174,14 @@ async def _read(receive) -> bytes | None:
     body, more = b"", True
     while more:
         message = await receive()
-        if message["type"] != "http.request" or len(body) > _LARGEST:
-            return None
         body, more = body + message.get("body", b""), message.get("more_body", False)
+        if message["type"] != "http.request" or _too_long(body):
+            return None
     return body
+
+
+def _too_long(body: bytes) -> bool:
+    return len(body) > _LARGEST
 
 
 def _replay(body: bytes, receive):

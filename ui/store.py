@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
@@ -11,7 +10,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-log = logging.getLogger("glassbox")
 VARIABLE = "GRADIO_TEMP_DIR"
 
 

@@ -44,9 +44,8 @@ def reader(reading: Reading) -> Sandbox | None:
     if not AVAILABLE:
         log.warning("files are read in this very process: the sandbox needs Linux")
         return None
-    sandbox = Sandbox(
-        Limits(reading.memory_bytes, read_seconds=reading.seconds, cpu_seconds=2 * reading.seconds)
-    )
+    seconds = {"open_seconds": min(20, reading.seconds), "read_seconds": reading.seconds}
+    sandbox = Sandbox(Limits(reading.memory_bytes, **seconds, cpu_seconds=2 * reading.seconds))
     sandbox.start()
     return sandbox
 

@@ -122,7 +122,7 @@ class Service:
             log.log(
                 logging.WARNING if known else logging.ERROR, "%s: %s", choice.model, error, exc_info=not known
             )
-            words = without_paths(str(error) if known else f"{type(error).__name__}: {error}")
+            words = str(error) if known else f"{type(error).__name__}: {error}"
             named = words.startswith(choice.model)
             self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
             return
@@ -135,7 +135,7 @@ class Service:
 
     def _say(self, state: str, text: str) -> None:
         taken = time.monotonic() - self._began if self._began else 0.0
-        self._loading = Loading(state, text, taken)
+        self._loading = Loading(state, without_paths(text), taken)  # everybody reads this
 
     # ---- before a turn --------------------------------------------------------------------------
     def cost(self, user: UserSession, text: str, files: Items[str], settings: Settings) -> Cost | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from vlm.inputs.containers import has_picture, open_container, open_video
 from vlm.inputs.images import is_animation, open_animation, open_picture, read_picture, upright_size
 from vlm.inputs.patches import fit_frames, plan_patches
 from vlm.inputs.sampling import MediaOptions
-from vlm.records import Frames, MediaError, MediaKind, Patches
+from vlm.records import Frames, InputError, MediaError, MediaKind, Patches
 
 __all__ = ["MediaOptions", "Medium", "open_media", "read_media", "sniff"]
 
@@ -30,6 +32,7 @@ _OTHER_FILES = {b"%PDF": "a PDF document", b"PK\x03\x04": "a zip archive or an o
 _DAMAGED = re.compile(  # files that begin as media and yet cannot be opened
     rb"....(ftyp|moov|mdat)|\x1aE\xdf\xa3|RIFF|FLV|\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*", re.DOTALL
 )
+_DAMAGE = (OSError, ValueError, ArithmeticError, LookupError, EOFError, SyntaxError, struct.error, zlib.error)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -67,7 +70,7 @@ class Medium:
         progress: Progress | None = None,
     ) -> Frames:
         """Decode a picture, or sample the clip; see `read_media`."""
-        with _naming_permission(self.path):
+        with _in_words(self.path):
             if self.clip:
                 return read_clip(self.clip, options.limit(pixels), options, progress)
             picture = open_picture(self.path)
@@ -92,7 +95,7 @@ def open_media(path: str | os.PathLike) -> Medium:
         MediaError: the file cannot be used; the reason says what to do.
     """
     path = local_file(path)
-    with _naming_permission(path):
+    with _in_words(path):
         kind, picture = _look(path)
         if kind == "picture":
             with picture:
@@ -129,11 +132,16 @@ def read_media(
 
 
 @contextmanager
-def _naming_permission(path: Path) -> Iterator[None]:
+def _in_words(path: Path) -> Iterator[None]:
+    """Errors about a file as `MediaError`, also those of decoders that did not foresee a damage."""
     try:
         yield
+    except InputError:
+        raise
     except PermissionError as error:
         raise MediaError(path.name, "it may not be opened: check the file's permissions") from error
+    except _DAMAGE as error:
+        raise MediaError(path.name, "it is damaged or cut off: copy or download it again") from error
 
 
 def sniff(path: str | os.PathLike) -> MediaKind:
