@@ -63,6 +63,29 @@ class UserSession:
             if exchange.run_id
         ]
 
+    def remember(self, exchange: Exchange) -> None:
+        """Keep a turn that is over; it may take the place of an earlier one and of all behind that."""
+        if exchange.ask.replaces is not None:
+            del self.exchanges[exchange.ask.replaces :]
+            self.first = min(self.first, len(self.exchanges))
+        self.exchanges.append(exchange)
+
+    def undo(self) -> Exchange:
+        """Take back the last exchange."""
+        last = self.exchanges.pop()
+        self.align()
+        return last
+
+    def align(self) -> None:
+        """Let the model's side end where the page's does, also after a turn that broke off or was undone."""
+        if self.chat is None:
+            return
+        known = len(self.exchanges) - self.first
+        while len(self.chat.turns) > max(0, known):
+            self.chat.undo()
+        if len(self.chat.turns) < known:
+            self.first = len(self.exchanges) - len(self.chat.turns)
+
     def begin(self) -> threading.Event:
         """Mark a turn as running; returns the event that ends it."""
         self.busy, self.stop = True, threading.Event()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ui.machine import HUB
 from ui.service import zero
-from ui.service.records import Choice, ModelFacts, Reading
+from ui.service.records import Choice, Cost, ModelFacts, Reading
 from ui.state import Ask, Settings
 from vlm import engines
 from vlm.chat.sampling import Sampling
@@ -134,13 +134,28 @@ def _events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[]
         yield from chat.edit(index, ask.text, **how)
 
 
-def plan(
+def cost(chat: ChatSession, text: str, files: Items[str], settings: Settings) -> Cost:
+    """What a question would cost. Of files that cannot be used it holds the error that reading would give."""
+    media, plan = _plan(chat, text, files, settings)
+    vision = sum(medium.get("tokens", 0) for medium in media)
+    if plan is None:
+        return Cost(tuple(media), vision, vision, vision, chat.engine.config.decoder.context_length)
+    return Cost(
+        media=tuple(media),
+        vision_tokens=vision,
+        new_tokens=plan.new_tokens,
+        total_tokens=len(plan.sequence),
+        context=plan.context_length,
+        seconds=plan.seconds,
+        problem=plan.problem,
+        choices=tuple(choice.text for choice in plan.choices),
+    )
+
+
+def _plan(
     chat: ChatSession, text: str, files: Items[str], settings: Settings
 ) -> tuple[list[dict], Plan | None]:
-    """One entry a file, its sizes or the error that its reading would give, and the plan of the turn.
-
-    The plan leaves out files that cannot be used; it is None where the text cannot be used.
-    """
+    """One entry a file, and the plan without those that cannot be used; None where the text cannot be."""
     usable, entries = [], []
     for file in files:
         try:

@@ -145,20 +145,7 @@ class Service:
         from ui.service import backend
 
         chat = user.chat if self._continues(user) else backend.ChatSession(engine, self.open_media)
-        media, plan = backend.plan(chat, text, files, settings)
-        vision = sum(medium.get("tokens", 0) for medium in media)
-        if plan is None:
-            return Cost(tuple(media), vision, vision, vision, engine.config.decoder.context_length)
-        return Cost(
-            media=tuple(media),
-            vision_tokens=vision,
-            new_tokens=plan.new_tokens,
-            total_tokens=len(plan.sequence),
-            context=plan.context_length,
-            seconds=plan.seconds,
-            problem=plan.problem,
-            choices=tuple(choice.text for choice in plan.choices),
-        )
+        return backend.cost(chat, text, files, settings)
 
     @property
     def open_media(self) -> Callable:
@@ -190,10 +177,9 @@ class Service:
         from ui.service import backend
 
         _check_count(files)
-        if (
-            model not in backend.known_models() and model != self.choice.model
-        ):  # else: any folder of the server
-            raise Refused(f"no model {model!r} here: give one of {', '.join(backend.known_models())}")
+        known = backend.known_models()
+        if model not in known and model != self.choice.model:  # else: any folder of the server
+            raise Refused(f"no model {model!r} here: give one of {', '.join(known)}")
         try:
             return backend.inspect(files, model, prompt, self.open_media)
         except backend.InputError as error:
@@ -236,14 +222,11 @@ class Service:
             reference = secrets.token_hex(4)
             log.exception("turn failed, reference %s", reference)
             if live.text:
-                self._remember(
-                    user,
-                    ask,
-                    Exchange(ask, live.text, f"(broke off, reference {reference})", self.engine.name),
-                )
+                broken = f"(broke off, reference {reference})"
+                user.remember(Exchange(ask, live.text, broken, self.engine.name))
             raise Failed(reference, live.text) from error
         finally:
-            _align(user)
+            user.align()
 
     def drain(self, seconds: float) -> bool:
         """See `Running.drain`."""
@@ -276,9 +259,7 @@ class Service:
         """Take back the last exchange. Raises Refused where there is none."""
         if not user.exchanges:
             raise Refused("There is nothing to undo.")
-        last = user.exchanges.pop()
-        _align(user)
-        return last
+        return user.undo()
 
     def _wait(self, user: UserSession) -> Iterator[Working]:
         """Until a model is there; a turn that was sent early is not lost."""
@@ -309,30 +290,11 @@ class Service:
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
-        exchange = Exchange(
-            ask, trace.answer, trace.finish, trace.stats.get("model", ""), run_id, trace.stats
-        )
-        self._remember(user, ask, exchange)
+        stats = trace.stats
+        user.remember(Exchange(ask, trace.answer, trace.finish, stats.get("model", ""), run_id, stats))
         return Finished(run)
-
-    def _remember(self, user: UserSession, ask: Ask, exchange: Exchange) -> None:
-        if ask.replaces is not None:
-            del user.exchanges[ask.replaces :]
-            user.first = min(user.first, len(user.exchanges))
-        user.exchanges.append(exchange)
 
 
 def _check_count(files: Items[str]) -> None:
     if len(files) > MAX_FILES:
         raise Refused(f"{len(files)} files are too many for one question: give at most {MAX_FILES}.")
-
-
-def _align(user: UserSession) -> None:
-    """Let the model's side end where the page's does, also after a turn that broke off or was taken back."""
-    if user.chat is None:
-        return
-    known = len(user.exchanges) - user.first
-    while len(user.chat.turns) > max(0, known):
-        user.chat.undo()
-    if len(user.chat.turns) < known:
-        user.first = len(user.exchanges) - len(user.chat.turns)
