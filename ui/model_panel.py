@@ -10,7 +10,7 @@ import gradio as gr
 
 from ui import machine
 from ui.panel import Panel, template, warn
-from ui.service import Choice, Refused, Service
+from ui.service import Refused, Service
 
 LOCKED = "Whoever runs this page has settled the model: here it cannot be changed."
 QUANTISE = ["auto", "none", "int8", "nf4"]
