@@ -34,7 +34,6 @@ VIEWABLE = {
     ".ogv",
 }
 MAX_WAYS = 4  # out, where a question does not fit: pixels, frames, files, turns
-QUICK = 0.5  # seconds that an answer takes at most to count as instant
 INTERVAL = 1 / 12  # seconds between two updates of a streaming answer
 ENDINGS = {
     "stopped": "(stopped)",
@@ -176,13 +175,12 @@ def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> I
     user.begin()
     user.refused = None
     yield View(before, _working(Working("starting", False)))
-    accepted, cleared, last, said, live = False, 0.0, 0.0, "", {}
+    accepted, last, said, live = False, 0.0, "", {}
     try:
         for event in service.turn(user, ask):
             if isinstance(event, Finished):
                 stats = event.run.trace.stats
-                # The page may skip the first of two updates at once; nobody has typed anew so soon.
-                box = empty if time.monotonic() - cleared < QUICK else None
+                box = empty if user.sent else None
                 yield View(messages(user.exchanges), _done(stats), box, running=False, finished=event)
                 return
             if isinstance(event, Said):
@@ -196,10 +194,11 @@ def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> I
             accepted = accepted or fresh
             if fresh or time.monotonic() - last >= INTERVAL:
                 last = time.monotonic()
-                cleared = last if fresh else cleared
+                user.sent = kept if fresh else user.sent
                 shown = [*earlier, *question, _answer(said or "…")] if accepted else before
                 figures = live | {"stage": working.text}
-                yield View(shown, _working(working), empty if fresh else None, live=figures)
+                # Of updates that come together the page takes the last: the box is emptied until it says so.
+                yield View(shown, _working(working), empty if user.sent else None, live=figures)
         yield View(before, _idle("Stopped before the model looked at it."), kept, running=False)
     except Refused as error:
         if isinstance(error, TooMuch):

@@ -112,6 +112,8 @@ class Events:
     def cost(self, value: dict | None, session: UserSession, *settings) -> dict | None:
         """What the box's content would cost."""
         value = value or {"text": "", "files": []}
+        if value != session.sent:
+            session.sent = None
         if not value["files"] or session.busy:
             return None
         settings = self.settings_of(*settings)

@@ -54,6 +54,7 @@ class UserSession:
     stop: threading.Event | None = None  # set to end the turn that is running
     busy: bool = False
     refused: tuple[Ask, tuple] | None = None  # what did not fit, with the ways out
+    sent: dict | None = None  # what was sent, until the page tells that its box holds something else
 
     def runs(self) -> list[tuple[str, str]]:
         """(label, run id) of every turn that the panels can show."""
@@ -94,7 +95,7 @@ class UserSession:
     def end(self) -> None:
         """Mark the turn as over; whatever still runs of it is told to stop."""
         self.halt()
-        self.busy = False
+        self.busy, self.sent = False, None
 
     def halt(self) -> None:
         if self.stop is not None:

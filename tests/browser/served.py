@@ -63,7 +63,7 @@ def running_app(folder: Path, *program: str) -> Iterator[Address]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
