@@ -49,7 +49,7 @@ def random_model(
 
 
 def _fill(weight: Tensor, block: Tensor) -> None:
-    """One block again and again, each row times its own factor: drawing billions of numbers takes a minute."""
+    """One block again and again, each row times its own factor: drawing a number for each takes a minute."""
     flat = weight.view(-1)
     for start in range(0, len(flat), BLOCK):
         flat[start : start + BLOCK] = block[: len(flat) - start]

@@ -64,10 +64,10 @@ def generate(
     With ``sampling.lookup`` several tokens may be checked in one call of the model (`vlm.chat.lookup`).
     """
     sampler = Sampler(sampling, sequence.ids)
-    ahead = Lookahead(model, cache, sequence, sampling.lookup)
     text = SafeText(tokenizer, sampling.stop)
     eos, context = model.config.tokens.eos, model.config.decoder.context_length
     room = min(sampling.max_new_tokens, context - len(sequence))
+    ahead = Lookahead(model, cache, sequence, sampling.lookup, len(sequence) + room)
     limit = "length" if room == sampling.max_new_tokens else "context"
     try:
         for count in range(1, room + 1):

@@ -1,9 +1,9 @@
 """Prompt lookup: guess the next tokens from the text so far, and check the guesses in one call of the model.
 
 Where an answer repeats what was said, the tokens behind the last same three (or two) are often right (prompt
-lookup decoding, a form of speculative decoding, arXiv 2211.17192, whose draft is a certainty). Every token is still
-chosen from the model's own logits: a guess is kept when it is the token that was chosen, so greedy answers are the
-same and sampled ones follow the same distribution.
+lookup decoding, a form of speculative decoding, arXiv 2211.17192, whose draft is a certainty). Every token is
+still chosen from the model's own logits: a guess is kept when it is the token that was chosen, so greedy
+answers are the same and sampled ones follow the same distribution.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ class Lookahead:
     Args:
         cache: holds the prompt; after `close` also the tokens that were fed, and no guesses.
         most: guesses in one call; 0: one call a token.
+        longest: tokens of prompt and answer at most.
     """
 
-    def __init__(self, model: VisionLanguageModel, cache: KVCache, sequence: Sequence, most: int):
-        self.model, self.cache, self.most = model, cache, most
+    def __init__(
+        self, model: VisionLanguageModel, cache: KVCache, sequence: Sequence, most: int, longest: int
+    ):
+        self.model, self.cache, self.most, self.longest = model, cache, most, longest
         self.calls = 0
+        self._timed = model.device.type == "cpu"  # a GPU reads the weights once for one token or for eight
         self._offset = sequence.rope_delta
         self._text = Text(sequence.ids.tolist() if most else ())
         self._fed = cache.length
@@ -49,11 +53,12 @@ class Lookahead:
             self._worth.right()
             return self._rows.pop(0)
         self.cache.crop(self._fed - 1)
-        self._guesses = self._text.guess(self.most) if self.most and self._worth.trying() else []
+        most = min(self.most, self.longest - self._fed - 1)
+        self._guesses = self._text.guess(most) if most > 0 and self._worth.trying() else []
         start = time.perf_counter()
         position = self._fed - 1 + self._offset
         first, *self._rows = self.model.steps([token, *self._guesses], position, self.cache)
-        self._worth.called(len(self._guesses), time.perf_counter() - start)
+        self._worth.called(len(self._guesses), time.perf_counter() - start if self._timed else 1.0)
         self.calls += 1
         return first
 

@@ -19,9 +19,9 @@ class Sampling:
     ``repetition_penalty`` divides (or, below zero, multiplies) the logits of every token of the prompt and
     the answer (CTRL, arXiv 1909.05858); ``presence_penalty`` is taken off those of the answer's own tokens.
     ``min_p`` drops tokens less likely than that share of the likeliest (arXiv 2407.01082). The answer ends
-    before the first of the ``stop`` strings. ``logprobs`` asks for each token's log-probability. ``lookup`` is
-    how many tokens may be guessed from the text so far and checked at once: faster where text repeats, the
-    answers are the same; 0 guesses none.
+    before the first of the ``stop`` strings. ``logprobs`` asks for each token's log-probability.
+    ``lookup`` is how many tokens may be guessed from the text so far and checked at once: faster where text
+    repeats, the answers are the same; 0 guesses none.
 
     Raises:
         InputError: a value out of range.
