@@ -12,7 +12,7 @@ from ui import machine
 from ui.panel import Panel, template
 from ui.service import Choice, Refused, Service
 
-QUANTISE = ["auto", "none", "int8", "nf4"]
+QUANTISE = ["auto", "none", "int8", "nf4", "int4"]
 ATTENTION = ["auto", "flash", "sdpa", "eager"]
 DEVICES = ["auto", "cpu", "cuda"]
 

@@ -32,7 +32,7 @@ Boxed = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
-QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit); auto: nf4 where the model does not fit"
+QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit), int4 (quickest); auto: nf4 where the model does not fit"
 
 
 @app.command()

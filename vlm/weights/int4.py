@@ -54,10 +54,10 @@ def int4(matrices: Tensor, dtype: torch.dtype) -> Int4Bank:
         InputError: this device has no such kernel, or a size is no multiple of what it takes.
     """
     rows, columns = matrices.shape[1:]
-    if rows % TILE or columns % (16 * INNER):
-        raise InputError(
-            f"int4 takes sizes in steps of {TILE} and {16 * INNER}, not {rows} × {columns}: use nf4"
-        )
+    step = GROUP if matrices.device.type == "cpu" else 16 * INNER
+    if rows % TILE or columns % step:
+        wrong = f"int4 takes sizes in steps of {TILE} and {step}, not {rows} × {columns}"
+        raise InputError(f"{wrong}: use --quantize nf4")
     if reason := why_not(matrices.device.type):
         raise InputError(f"int4 does not run here ({reason}): use --quantize nf4")
     packed, scales = zip(*(_pack(matrix) for matrix in matrices), strict=True)

@@ -1,8 +1,8 @@
-"""The decoder's matrices in 4 or 8 bits, put into a model from outside, through bitsandbytes.
+"""The decoder's matrices in 4 or 8 bits, put into a model from outside, by bitsandbytes or PyTorch itself.
 
 nf4 with double quantisation is QLoRA's (arXiv 2305.14314); int8 with the outlier columns of the input
 kept in full precision is LLM.int8's (arXiv 2208.07339). Tower, connector, embeddings, norms, the experts'
-router and the head are never touched.
+router and the head are never touched, but that int4 (`vlm.weights.int4`) takes the head too.
 """
 
 from __future__ import annotations
