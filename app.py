@@ -26,7 +26,7 @@ def flag(name: str, help: str, **kwargs):
 
 def main(
     model: Annotated[str, flag("model", "'tiny' (embedded), a checkpoint folder or a hub id")] = "tiny",
-    quantize: Annotated[str, flag("quantize", "the decoder's weights: auto, none, int8 or nf4")] = "auto",
+    quantize: Annotated[str, flag("quantize", "the decoder's weights: auto, none, int8, nf4, int4")] = "auto",
     attention: Annotated[str, flag("attention", "auto, flash, varlen, sdpa or eager")] = "auto",
     device: Annotated[str, flag("device", "auto, cpu or cuda")] = "auto",
     engine: Annotated[str, flag("engine", "local, or the address of an OpenAI-compatible server")] = "local",

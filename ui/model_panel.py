@@ -13,7 +13,7 @@ from ui.panel import Panel, template, warn
 from ui.service import Refused, Service
 
 LOCKED = "Whoever runs this page has settled the model: here it cannot be changed."
-QUANTISE = ["auto", "none", "int8", "nf4"]
+QUANTISE = ["auto", "none", "int8", "nf4", "int4"]
 ATTENTION = ["auto", "flash", "varlen", "sdpa", "eager"]
 DEVICES = ["auto", "cpu", "cuda"]
 

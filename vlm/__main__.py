@@ -32,7 +32,7 @@ Boxed = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
-QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit); auto: nf4 where the model does not fit"
+QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit), int4 (quickest); auto: nf4 where the model does not fit"
 
 
 @app.command()
@@ -50,6 +50,9 @@ def chat(
     presence_penalty: float = 0.0,
     stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be repeated")] = None,
     seed: int | None = None,
+    lookup: Annotated[
+        int, typer.Option(help="tokens guessed from the text so far and checked at once; 0: none")
+    ] = 0,
     logprobs: Annotated[bool, typer.Option("--logprobs", help="with --json: of every token")] = False,
     fps: Fps = None,
     max_frames: MaxFrames = None,
@@ -76,7 +79,7 @@ def chat(
 
     sampling = Sampling(
         max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed,
-        tuple(stop or ()), logprobs,
+        tuple(stop or ()), logprobs, lookup,
     )  # fmt: skip
     options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
     there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
@@ -282,20 +285,27 @@ def evaluate(
 def bench(
     model: Annotated[str, typer.Option(help="a preset (see: models), with random weights")] = "qwen3-vl-2b",
     device: Device = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="four layers, one run")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer layers and runs: under a minute")] = False,
+    row: Annotated[list[str] | None, typer.Option(help="only this group of rows; may be repeated")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="write performance.md and its picture to this folder")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: a table of rows, each a ratio from one run (above 1: ours is better)."""
-    from vlm.bench import rows
-    from vlm.bench.stops import stop
-    from vlm.bench.turns import turn5_first_token
-    from vlm.engines import open_engine
+    from vlm.bench import rows as shown
+    from vlm.bench.page import write_page
+    from vlm.bench.suite import Suite
 
-    measured = [
-        turn5_first_token(model, 4 if quick else None, device, 1 if quick else 3),
-        stop(open_engine("tiny", device=device), 20 if quick else 100, 0.3),
-    ]
-    typer.echo(json.dumps(rows.as_json(measured, device)) if as_json else rows.table(measured))
+    suite, facts = Suite(model, device, quick), shown.machine(device)
+    measured = []
+    for one in suite.measure(tuple(row or ())):
+        measured.append(one)
+        if sys.stderr.isatty() or write:
+            typer.echo(f"{one.name}: {one.ours:,.1f} {one.unit}", err=True)
+    if write:
+        write_page(write, measured, facts, suite.limits)
+    typer.echo(json.dumps(shown.as_json(measured, facts)) if as_json else shown.table(measured))
 
 
 def main() -> None:

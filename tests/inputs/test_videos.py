@@ -1,8 +1,7 @@
-"""Videos: frames, true times, rotation, damage and memory, with both readers."""
+"""Videos: frames, true times, rotation, damage and memory."""
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +16,6 @@ from vlm.inputs.media import MediaOptions, read_media
 from vlm.records import MediaError
 
 ALL = MediaOptions(num_frames=1000)
-
-
-@pytest.fixture
-def without_decord(monkeypatch):
-    monkeypatch.setitem(sys.modules, "decord", None)
 
 
 def _read(path, **options):
@@ -84,40 +78,6 @@ def test_the_right_frames_of_every_container(tmp_path, name):
     assert frames.timestamps == pytest.approx((expected - first) / fps, abs=2e-3)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_both_readers_agree(tmp_path, name, monkeypatch):
-    path = _write(tmp_path, name)
-    first = _read(path, num_frames=7)
-    monkeypatch.setitem(sys.modules, "decord", None)
-    second = _read(path, num_frames=7)
-    np.testing.assert_array_equal(first.pixels, second.pixels)
-    assert dataclasses.replace(first, pixels=0) == dataclasses.replace(second, pixels=0)
-
-
-@pytest.mark.parametrize("rotation", [0, 90, -90, 180])
-def test_decord_itself_reads_the_same_frames_as_pyav(tmp_path, rotation):
-    pytest.importorskip("decord")
-    clip = write_video(tmp_path / "a.mp4", rotation=rotation, size=(128, 96))
-    index = _index(clip)
-    by_decord = dict(containers._read_decord(index, [0, 7, 19]))
-    by_av = dict(containers._read_av(index, [0, 7, 19]))
-    assert by_decord.keys() == by_av.keys() == {0, 7, 19}
-    for frame in by_decord:
-        np.testing.assert_array_equal(by_decord[frame], by_av[frame])
-
-
-def _index(path):
-    with containers.open_container(path) as container:
-        return containers._list_frames(path, container, container.streams.video[0])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_decord_is_asked_only_where_it_is_exact(tmp_path, name):
-    exact = {"plain.mp4", "baseline.mp4", "late.mp4", "slow.mkv", "a.webm"}
-    exact |= {"turned.mp4", "counter.mp4", "head.mp4"}
-    assert _index(_write(tmp_path, name)).plain == (name in exact)
-
-
 @pytest.mark.parametrize(
     ("rotation", "corner"), [(90, "lower left"), (-90, "upper right"), (180, "lower right")]
 )
@@ -172,23 +132,10 @@ def test_av1(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.usefixtures("without_decord")
-def test_without_decord(tmp_path):
-    assert _indices(read_media(write_video(tmp_path / "a.mp4"), PIXELS)) == [0, 6, 13, 19]
-
-
-def test_pyav_goes_on_where_decord_stops(tmp_path, monkeypatch):
-    def stops(index, wanted):
-        yield wanted[0], picture(wanted[0])
-
-    monkeypatch.setattr(containers, "_read_decord", stops)
-    assert _indices(read_media(write_video(tmp_path / "a.mp4"), PIXELS)) == [0, 6, 13, 19]
-
-
 @pytest.mark.parametrize(
     "name", ["a.mp4", "open.mp4", "hevc.mp4", "a.ts", "a.avi", "a.mkv", "a.mpg", "a.flv"]
 )
-def test_seeking_finds_the_same_frames(tmp_path, name, monkeypatch, without_decord):
+def test_seeking_finds_the_same_frames(tmp_path, name, monkeypatch):
     case = CASES.get(name, {})
     path = _write(tmp_path, name) if case else write_video(tmp_path / name, frames=45)
     slow = read_media(path, PIXELS, MediaOptions(num_frames=5))

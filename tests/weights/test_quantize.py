@@ -227,7 +227,7 @@ def test_auto_shows_its_sum(meta):
 def test_modes_have_aliases_and_others_are_refused(meta):
     assert _choose(meta, "4bit").mode == "nf4"
     assert _choose(meta, "8bit").mode == "int8"
-    with pytest.raises(InputError, match="auto, none, nf4, int8"):
+    with pytest.raises(InputError, match="auto, none, nf4, int8, int4"):
         _choose(meta, "3bit")
 
 

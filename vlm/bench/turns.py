@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 
 from vlm.bench.models import random_model
-from vlm.bench.rows import Row, faster
+from vlm.bench.reference import reference_model
+from vlm.bench.rows import Row, alternate, faster
 from vlm.chat.engine import Engine
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession
@@ -23,22 +25,49 @@ CHECKED = 4  # layers of the model whose tokens are compared
 QUESTION = "What colour is the largest shape, where is it, and what stands to the left of it? " * 3
 
 
-def turn5_first_token(model: str, layers: int | None, device: str, runs: int) -> Row:
-    """Time to the first token of turn 5, warm against all computed anew.
+def turn5_first_token(model: str, layers: int | None, device: str, runs: int) -> list[Row]:
+    """Time to the first token of turn 5, warm against all computed anew, and against transformers' decoder.
 
     That both write the same tokens is checked in float32: with random weights the likeliest tokens lie
     so close together that bfloat16's rounding, which differs with the size of a chunk, picks among them.
     """
-    ours, reference, _, stats = _talk(*random_model(model, layers=layers, device=device), runs)
+    random = random_model(model, layers=layers, device=device)
+    ours, anew, _, stats = _talk(*random, runs)
     exact = random_model(model, layers=CHECKED, device=device, dtype=torch.float32)
     agree = _talk(*exact, 1)[2]
     depth = "" if layers is None else f", {layers} layers"
-    note = (
-        f"{model} widths{depth}; {stats['prompt_tokens']:,} tokens, {stats['reused_tokens']:,} reused; "
-        f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {CHECKED} layers); "
-        "reference: ours from scratch"
-    )
-    return faster("turn5_first_token", ours, reference, note=note)
+    what = f"{model} widths{depth}; {stats['prompt_tokens']:,} tokens, {stats['reused_tokens']:,} reused; "
+    same = f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {CHECKED} layers); "
+    kept = _kept_by_hand(random[0], reference_model(random[0], model, layers), stats, runs)
+    return [
+        faster("turn5_first_token", ours, anew, note=f"{what}{same}reference: ours from scratch"),
+        faster(
+            "turn5_cache_by_hand", ours, kept,
+            note=f"{what}ours with tokenizer, template and engine; reference: transformers' decoder alone",
+        ),
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def _kept_by_hand(
+    model: VisionLanguageModel, reference: torch.nn.Module, stats: dict, runs: int
+) -> list[float]:
+    """Milliseconds that transformers takes for the new tokens of the turn when somebody kept its cache."""
+    from transformers import DynamicCache
+
+    language, cache = reference.model.language_model, DynamicCache()
+    start, stop = stats["reused_tokens"], stats["prompt_tokens"]
+    x = 0.02 * torch.randn(1, stop, model.config.decoder.hidden_size, device=model.device).to(model.dtype)
+    positions = torch.arange(stop, device=model.device).expand(3, 1, stop)
+    options = {"past_key_values": cache, "use_cache": True}
+    language(inputs_embeds=x[:, :start], position_ids=positions[..., :start], **options)
+
+    def append() -> None:
+        out = language(inputs_embeds=x[:, start:], position_ids=positions[..., start:], **options)
+        reference.lm_head(out.last_hidden_state[:, -1:]).argmax().item()
+        cache.crop(start - stop)
+
+    return alternate(runs, append, clock=time.perf_counter)[0]
 
 
 def _talk(

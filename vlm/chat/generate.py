@@ -8,6 +8,7 @@ from collections.abc import Sequence as Items
 import torch
 from torch import Tensor
 
+from vlm.chat.lookup import Lookahead
 from vlm.chat.request import PREFILL_CHUNK
 from vlm.chat.sampling import Sampler, Sampling
 from vlm.chat.text import SafeText
@@ -59,27 +60,33 @@ def generate(
         logits: (vocabulary,) from `prefill`.
         cache: holds the prompt; afterwards also every generated token that was fed back, so that the next
             turn can go on from it.
+
+    With ``sampling.lookup`` several tokens may be checked in one call of the model (`vlm.chat.lookup`).
     """
     sampler = Sampler(sampling, sequence.ids)
     text = SafeText(tokenizer, sampling.stop)
     eos, context = model.config.tokens.eos, model.config.decoder.context_length
     room = min(sampling.max_new_tokens, context - len(sequence))
+    ahead = Lookahead(model, cache, sequence, sampling.lookup, len(sequence) + room)
     limit = "length" if room == sampling.max_new_tokens else "context"
-    for count in range(1, room + 1):
-        token, logprob = sampler.pick(logits)
-        index = len(sequence) + count - 1
-        piece = "" if token in eos else text.add(token)
-        endings = {
-            "eos": token in eos,
-            "stop": text.ended,
-            "loop": sampler.loops,
-            limit: count == room,
-            "stopped": stopped(),
-        }
-        finish = next((reason for reason, holds in endings.items() if holds), None)
-        if finish:
-            yield Step(token, piece + text.rest(), index, logprob, finish)
-            return
-        yield Step(token, piece, index, logprob)
-        with torch.inference_mode():
-            logits = model.step(token, index + sequence.rope_delta, cache)
+    try:
+        for count in range(1, room + 1):
+            token, logprob = sampler.pick(logits)
+            index = len(sequence) + count - 1
+            piece = "" if token in eos else text.add(token)
+            endings = {
+                "eos": token in eos,
+                "stop": text.ended,
+                "loop": sampler.loops,
+                limit: count == room,
+                "stopped": stopped(),
+            }
+            finish = next((reason for reason, holds in endings.items() if holds), None)
+            if finish:
+                yield Step(token, piece + text.rest(), index, logprob, finish)
+                return
+            yield Step(token, piece, index, logprob)
+            with torch.inference_mode():
+                logits = ahead.feed(token)
+    finally:
+        ahead.close()

@@ -20,6 +20,8 @@ class Sampling:
     the answer (CTRL, arXiv 1909.05858); ``presence_penalty`` is taken off those of the answer's own tokens.
     ``min_p`` drops tokens less likely than that share of the likeliest (arXiv 2407.01082). The answer ends
     before the first of the ``stop`` strings. ``logprobs`` asks for each token's log-probability.
+    ``lookup`` is how many tokens may be guessed from the text so far and checked at once: faster where text
+    repeats, the answers are the same; 0 guesses none.
 
     Raises:
         InputError: a value out of range.
@@ -35,6 +37,7 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    lookup: int = 0
 
     def __post_init__(self):
         allowed = {
@@ -44,6 +47,7 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "from 0 to 1"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "lookup": (0 <= self.lookup <= 64, "from 0 to 64"),
             "stop": ("" not in self.stop, "made of strings that are not empty"),
         }
         for name, (fits, range_) in allowed.items():

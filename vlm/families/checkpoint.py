@@ -20,6 +20,7 @@ from vlm.models.model import VisionLanguageModel
 from vlm.records import InputError
 from vlm.weights.choose import choose
 from vlm.weights.load import key_table, official_shape, read_weights, save_weights
+from vlm.weights.quantize import quantise_head
 from vlm.weights.stored import stored_in
 
 SIDE_FILES = (
@@ -83,8 +84,9 @@ def open_checkpoint(
         device: ``auto`` is cuda where it is there, else cpu.
         dtype: a torch dtype or its name; ``auto`` keeps what is on disk.
         attention: ``auto`` takes the fastest backend that answers a probe on this device.
-        quantize: ``none``, ``nf4`` or ``int8`` for the decoder's matrices; ``auto`` is nf4 where the weights
-            and the cache of the whole context do not fit the free memory. Files that are quantised already
+        quantize: ``none``, ``nf4``, ``int8`` or ``int4`` for the decoder's matrices, int4 for its head too;
+            ``auto`` is nf4 where the weights and the cache of the whole context do not fit the free memory.
+            Files that are quantised already
             stay so with ``auto`` and are unpacked with ``none``.
 
     Raises:
@@ -102,6 +104,8 @@ def open_checkpoint(
     quantize = "stored" if choice.as_stored else choice.mode
     layouts = find_family(files.config).layouts
     read_weights(model, folder, layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
+    if choice.mode == "int4":
+        quantise_head(model, choice.mode)
     model.quantization = choice.mode
     heads = (config.vision.head_dim, config.decoder.head_dim)
     model.backend = resolve_backend(attention, model.device, model.dtype, heads)

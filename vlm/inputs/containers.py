@@ -1,12 +1,7 @@
-"""Video files → Clip: PyAV lists every frame's true time, decord or PyAV decodes the chosen ones.
-
-decord is asked only where it is exact. It ignores edit lists, and after a seek into
-an open GOP, a transport stream or an AVI it silently returns neighbouring frames; PyAV reads all of these.
-"""
+"""Video files → Clip: PyAV lists every frame's true time and decodes the chosen ones."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, dropwhile
@@ -23,8 +18,6 @@ FORMATS = (
     "obu,av1,mp3,wav,flac,aac"
 )
 SEEK_GAP = 60  # frames; decoding fewer is faster than a seek
-DECORD_CHUNK = 4  # frames decoded at once
-DECORD_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,6 @@ class _Index:
     keys: np.ndarray  # (K,) int64, where decoding can start
     tick: float
     tail: float  # seconds the last frame lasts; 0 where the file does not say
-    plain: bool = False  # decord gives the right frames
     counted: bool = False  # found by decoding: frames are told apart by their order, not by their times
 
     def position(self, pts: int) -> int:
@@ -101,7 +93,7 @@ def _declared_seconds(container, stream) -> float:
 
 
 def _list_frames(path: Path, container, stream) -> _Index:
-    """Read the packets' headers without decoding: times, key frames, and whether decord can be trusted."""
+    """Read the packets' headers without decoding: times and key frames."""
     rows = [(p.pts, p.duration or 0, p.is_keyframe, p.is_discard) for p in _packets(container, stream)]
     if not rows:
         raise MediaError(path.name, "the video has no frames: it lasts 0 seconds")
@@ -112,15 +104,8 @@ def _list_frames(path: Path, container, stream) -> _Index:
     # What comes before the first key frame (a recording cut out of a broadcast) cannot be decoded.
     shown = (hidden == 0) & (pts >= (pts[key == 1][0] if len(keys) else pts.min()))
     times = np.unique(pts[shown])
-    plain = (
-        container.format.name in DECORD_CONTAINERS
-        and len(container.streams.video) == 1
-        and not hidden.any()
-        and stream.frames in (0, len(times))
-        and _closed_gops(pts, key == 1)
-    )
     tick = float(stream.time_base)
-    return _Index(path, stream.index, times, keys, tick, seconds[pts.argmax()] * tick, plain)
+    return _Index(path, stream.index, times, keys, tick, seconds[pts.argmax()] * tick)
 
 
 def _list_by_decoding(path: Path, stream) -> _Index:
@@ -132,12 +117,6 @@ def _list_by_decoding(path: Path, stream) -> _Index:
         times, tick = range(len(times)), 1 / float(stream.average_rate or 25)
     none = np.empty(0, np.int64)
     return _Index(path, stream.index, np.array(times, np.int64), none, tick, 0.0, counted=True)
-
-
-def _closed_gops(pts: np.ndarray, key: np.ndarray) -> bool:
-    """No frame that follows a key frame in the file is shown before it."""
-    least_to_come = np.minimum.accumulate(pts[::-1])[::-1]
-    return bool((least_to_come[key] == pts[key]).all())
 
 
 def _packets(container, stream) -> Iterator:
@@ -171,39 +150,6 @@ def _upright_size(index: _Index) -> tuple[int, int]:
 
 
 def _read(index: _Index, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """decord as far as it comes, PyAV for the rest."""
-    done = 0
-    if index.plain:
-        for item in _read_decord(index, wanted):
-            yield item
-            done += 1
-    if done < len(wanted):
-        yield from _read_av(index, wanted[done:])
-
-
-def _read_decord(index: _Index, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Ends early, without a word, at whatever decord cannot do."""
-    os.environ.setdefault("DECORD_DUPLICATE_WARNING_THRESHOLD", "1.0")  # printed at any log level
-    try:
-        import decord
-        from decord._ffi.base import DECORDLimitReachedError
-    except (ImportError, OSError, RuntimeError):
-        return
-    decord.logging.set_level(decord.logging.QUIET)
-    try:
-        # fault_tol: fail at the first frame that decord would replace by its neighbour.
-        threads = min(4, os.cpu_count() or 1)
-        reader = decord.VideoReader(str(index.path.absolute()), num_threads=threads, fault_tol=1e-9)
-        if len(reader) != len(index.pts):
-            return
-        for start in range(0, len(wanted), DECORD_CHUNK):
-            chunk = wanted[start : start + DECORD_CHUNK]
-            yield from zip(chunk, reader.get_batch(chunk).asnumpy(), strict=True)
-    except (decord.DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError):
-        return
-
-
-def _read_av(index: _Index, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
     player = _Player(index)
     try:
         for want in wanted:

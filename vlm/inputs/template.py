@@ -34,7 +34,10 @@ class Template:
 
     @cached_property
     def _compiled(self):
-        return _environment().from_string(self._source())
+        try:
+            return _environment().from_string(self._source())
+        except TemplateError as error:
+            raise InputError(f"the chat template of {self._folder.name} cannot be read: {error}") from error
 
     @cached_property
     def _config(self) -> dict:
@@ -89,4 +92,7 @@ def _refuse(message: str) -> None:
 
 
 def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"{path.name} is not valid JSON: {error}") from error

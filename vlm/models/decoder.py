@@ -128,8 +128,9 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, D) hidden states → (N, vocabulary). Two-dimensional on purpose: the fast product on CPUs."""
-        weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        return linear(hidden, weight)
+        if self.lm_head is None:
+            return linear(hidden, self.embed_tokens.weight)
+        return self.lm_head(hidden)
 
 
 def _add_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:

@@ -79,10 +79,14 @@ class VisionLanguageModel(nn.Module):
 
     def step(self, token: int, position: int, cache: KVCache) -> Tensor:
         """Logits (vocabulary,) after one generated token at ``position`` on all three axes."""
-        ids = torch.tensor([[token]], device=self.device)
-        positions = torch.full((3, 1, 1), position, device=self.device)
+        return self.steps([token], position, cache)[0]
+
+    def steps(self, tokens: Items[int], position: int, cache: KVCache) -> Tensor:
+        """Logits (N, vocabulary) after each of N text tokens, the first of them at ``position``."""
+        ids = torch.tensor([tokens], device=self.device)
+        positions = torch.arange(position, position + len(tokens), device=self.device).expand(3, 1, -1)
         hidden = self.decoder(self.decoder.embed_tokens(ids), positions, cache=cache, backend=self.backend)
-        return self.decoder.logits(hidden[0])[0]
+        return self.decoder.logits(hidden[0])
 
     def embed(
         self, sequence: Sequence, vision: Items[VisionOut], start: int, stop: int

@@ -29,7 +29,16 @@ def quantised_bytes(model: nn.Module, mode: str, dtype: torch.dtype = torch.bflo
         few = mode != "none" and quantisable(name)
         total += parameter.numel() * (BITS[mode] / 8 if few else dtype.itemsize)
         total += 4 * parameter.numel() / parameter.shape[-1] if few and mode == "int8" else 0  # row scales
+        if mode == "int4" and name in ("decoder.embed_tokens.weight", "decoder.lm_head.weight"):
+            total += _head_bytes(model, name, parameter, dtype)
     return round(total)
+
+
+def _head_bytes(model: nn.Module, name: str, parameter: nn.Parameter, dtype: torch.dtype) -> float:
+    """What a head in 4 bits adds to the sum: beside the embeddings it is tied to, or in place of itself."""
+    if model.decoder.lm_head is None:
+        return parameter.numel() * BITS["int4"] / 8
+    return parameter.numel() * (BITS["int4"] / 8 - dtype.itemsize) if "lm_head" in name else 0.0
 
 
 def choose(

@@ -1,8 +1,8 @@
-"""The decoder's matrices in 4 or 8 bits, put into a model from outside, through bitsandbytes.
+"""The decoder's matrices in 4 or 8 bits, put into a model from outside, by bitsandbytes or PyTorch itself.
 
 nf4 with double quantisation is QLoRA's (arXiv 2305.14314); int8 with the outlier columns of the input
 kept in full precision is LLM.int8's (arXiv 2208.07339). Tower, connector, embeddings, norms, the experts'
-router and the head are never touched.
+router and the head are never touched, but that int4 (`vlm.weights.int4`) takes the head too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from vlm.weights.banks import (
     four_bit,
     stack,
 )
+from vlm.weights.int4 import GROUP, int4
 
-MODES = ("none", "nf4", "int8")
+MODES = ("none", "nf4", "int8", "int4")
 ALIASES = {"4bit": "nf4", "8bit": "int8"}
 CHUNK = 2**18  # weights quantised at a time: the library needs about 20 bytes of scratch for each
 # A weight with its share of the scales; int8 has one more scale a row.
-BITS = {"nf4": 4 + 8 / BLOCK + 32 / (BLOCK * NESTED_BLOCK), "int8": 8}
+BITS = {"nf4": 4 + 8 / BLOCK + 32 / (BLOCK * NESTED_BLOCK), "int8": 8, "int4": 4 + 32 / GROUP}
 
 
 def mode_of(name: str) -> str:
@@ -51,6 +52,8 @@ def quantised(tensor: Tensor, mode: str, device: torch.device, dtype: torch.dtyp
     ``dtype`` is what the bank unpacks to; None: the tensor's own.
     """
     matrices = tensor if tensor.dim() == 3 else tensor[None]
+    if mode == "int4":
+        return int4(matrices.to(device), dtype or tensor.dtype)
     if mode == "nf4":
         return for_device(four_bit([_nf4(matrix.to(device, dtype)) for matrix in matrices]))
     rows = [_int8(matrix.to(device)) for matrix in matrices]
@@ -80,6 +83,13 @@ def _int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
     quantise = bitsandbytes().functional.int8_vectorwise_quant
     parts = [quantise(chunk.to(torch.float16)) for chunk in matrix.contiguous().split(step)]
     return torch.cat([values for values, *_ in parts]), torch.cat([scales for _, scales, _ in parts])
+
+
+def quantise_head(model: nn.Module, mode: str) -> None:
+    """The head too; one that is tied to the embeddings becomes a matrix of its own."""
+    decoder = model.decoder
+    weight = decoder.embed_tokens.weight if decoder.lm_head is None else decoder.lm_head.weight
+    decoder.lm_head = QuantLinear(quantised(weight, mode, weight.device), None)
 
 
 def swap(model: nn.Module, name: str, bank: Bank) -> None:

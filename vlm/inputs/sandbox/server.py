@@ -194,7 +194,7 @@ def _warm_up() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("decord", "vlm.inputs.sandbox.wire"):
+    for name in ("vlm.inputs.sandbox.wire",):
         with suppress(ImportError, OSError, RuntimeError):
             __import__(name)
     _touch(*_PICTURES)

@@ -1,0 +1,85 @@
+"""docs/performance.md and its picture, written from the rows of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlm.bench.rows import Row, table
+
+PICTURE = "performance.png"
+_TEXT = """\
+# How fast it is
+
+Written by `make bench` (`python -m vlm bench --write docs`); run it again to measure your machine.
+
+{machine}
+
+Ratios compare medians of alternating runs within one run of the command, so other work on the machine
+slows both sides; above 1 ours is faster. The reference is `transformers` {transformers} with its fused
+attention, on the same random bfloat16 weights in the same memory, unless the row says otherwise. Limits come
+from this machine's own speed just before: {bandwidth:.1f} GB/s read by a matrix times a vector,
+{products:,.0f} GFLOP/s of a square product.
+
+![Ratios of this run]({picture})
+
+## Rows
+
+{rows}
+
+## Against size
+
+{scaling}
+
+## Not measured
+
+Nothing here has run on a GPU: neither CUDA graphs, nor FlashAttention, nor 4 bits on CUDA. What of that code
+can run on a CPU is tested with stand-ins; `python -m vlm bench --device cuda` measures it.
+"""
+
+
+def write_page(folder: Path, rows: list[Row], facts: dict, limits) -> None:
+    """Write performance.md and its picture into ``folder``."""
+    import transformers
+
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    scaling = [row for row in rows if row.name.startswith(("vision_tokens_", "cache_", "frames_"))]
+    main = [row for row in rows if row not in scaling]
+    draw(main, scaling, folder / PICTURE)
+    text = _TEXT.format(
+        machine=f"Machine: {told}.", transformers=transformers.__version__,
+        bandwidth=limits.bandwidth / 1e6, products=limits.products / 1e6,
+        picture=PICTURE, rows=table(main), scaling=table(scaling),
+    )  # fmt: skip
+    (folder / "performance.md").write_text(text, encoding="utf-8")
+
+
+def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
+    """Bars of the ratios, and time against size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    compared = [row for row in main if row.ratio is not None][::-1]
+    figure, (bars, lines) = pyplot.subplots(1, 2, figsize=(12, 0.3 * len(compared) + 2), layout="constrained")
+    bars.barh([row.name for row in compared], [row.ratio for row in compared], color="#2a9d8f")
+    bars.axvline(1, color="black", linewidth=0.8)
+    bars.set(xscale="log", xlabel="times as good as the reference")
+    for index, row in enumerate(compared):
+        bars.annotate(f" {row.ratio:.2f}", (row.ratio, index), va="center", fontsize=8)
+    for kind, label in (("vision_tokens", "vision tokens"), ("cache", "cached tokens"), ("frames", "frames")):
+        own = [row for row in scaling if row.name.startswith(f"{kind}_")]
+        sizes = [int(row.name.rpartition("_")[2]) for row in own]
+        (line,) = lines.plot(sizes, [row.ours for row in own], marker="o", label=f"{label}, ours")
+        both = [(size, row.reference) for size, row in zip(sizes, own, strict=True) if row.reference]
+        lines.plot(
+            *zip(*both, strict=True),
+            marker="x",
+            linestyle="--",
+            color=line.get_color(),
+            label=f"{label}, reference",
+        )
+    lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
+    lines.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

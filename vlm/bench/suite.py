@@ -1,0 +1,113 @@
+"""All rows, by name: what each one runs, in full and quickly."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm.bench import limits as limits_
+from vlm.bench import media, stages
+from vlm.bench.limits import Limits
+from vlm.bench.quantised import decode_4bit
+from vlm.bench.rows import Row
+from vlm.bench.startup import startup
+from vlm.bench.stops import stop
+from vlm.bench.tiny import tiny
+from vlm.bench.turns import turn5_first_token
+from vlm.engines import open_engine
+from vlm.records import InputError
+
+WINDOWED = "qwen2.5-vl-3b"
+
+
+@dataclass
+class Suite:
+    """The rows of one run.
+
+    Args:
+        model: preset of the decoder's rows and of full attention in the tower.
+        quick: few layers, one run each, short clips.
+    """
+
+    model: str
+    device: str
+    quick: bool
+
+    def __post_init__(self):
+        self.limits: Limits = limits_.measure(self.device, self.quick)
+        self.runs = 2 if self.quick else 5
+
+    def rows(self) -> dict[str, Callable[[], Iterator[Row] | list[Row]]]:
+        """Group name → what measures it, in the order in which they run."""
+        return {
+            "image_preprocess": self._image,
+            "video_frames": self._videos,
+            "vision_full": lambda: [stages.vision(self._pair(self.model, 2, 4), "vision_full", self.runs)],
+            "vision_windowed": lambda: [
+                stages.vision(self._pair(WINDOWED, 2, 8), "vision_windowed", self.runs)
+            ],
+            "decoder": self._decoder,
+            "turn5_first_token": lambda: turn5_first_token(
+                self.model, 2 if self.quick else 8, self.device, 1 if self.quick else 3
+            ),
+            "load": self._startup,
+            "tiny": lambda: [
+                tiny(self.device, self.runs),
+                stop(open_engine("tiny", device=self.device), 5 if self.quick else 50, 0.3),
+            ],
+            "scaling": self._scaling,
+        }
+
+    def measure(self, wanted: tuple[str, ...] = ()) -> Iterator[Row]:
+        """Run the groups ``wanted``, or all.
+
+        Raises:
+            InputError: no such group.
+        """
+        known = self.rows()
+        unknown = set(wanted) - set(known)
+        if unknown:
+            raise InputError(f"no row {sorted(unknown)[0]!r}: use {', '.join(known)}")
+        for name, run in known.items():
+            if not wanted or name in wanted:
+                yield from run()
+
+    def _pair(self, preset: str, quick: int, full: int) -> stages.Pair:
+        return stages.Pair(preset, quick if self.quick else full, self.device, self.limits)
+
+    def _image(self) -> list[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            return [media.image_preprocess(Path(folder), self.runs)]
+
+    def _videos(self) -> list[Row]:
+        clips = (
+            (("10s", 10, (640, 360)),)
+            if self.quick
+            else (("60s", 60, (1920, 1080)), ("10min", 600, (1280, 720)))
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            return [
+                row for clip in clips for row in media.video_frames(Path(folder), *clip, min(self.runs, 3))
+            ]
+
+    def _decoder(self) -> Iterator[Row]:
+        pair = self._pair(self.model, 2, 8)
+        yield stages.prefill(pair, self.runs)
+        yield stages.append(pair, self.runs)
+        yield stages.decode(pair, 4 * self.runs)
+        for mode in ("int4",) if self.quick else ("nf4", "int4"):  # nf4 takes long to quantise
+            yield decode_4bit(self._pair(self.model, 1, 8), mode, 4 * self.runs)
+
+    def _startup(self) -> list[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            return startup(Path(folder), self.model, 2 if self.quick else None, 1 if self.quick else 3)
+
+    def _scaling(self) -> Iterator[Row]:
+        pair = self._pair(self.model, 1, 1)
+        tokens = (256, 1024) if self.quick else (256, 1024, 4096, 16384)
+        yield from stages.against_vision_tokens(pair, tokens, 4096, self.runs)
+        yield from stages.against_frames(pair, (4, 16) if self.quick else (4, 16, 64), self.runs)
+        lengths = (256, 1024) if self.quick else (256, 1024, 4096, 16384)
+        yield from stages.against_cache_length(pair, lengths, 2 * self.runs)
