@@ -14,7 +14,12 @@ from ui.service.telling import fetched_bytes
 from ui.state import Ask, UserSession
 from vlm.records import InputError, MediaError, Progress, Step, Trace
 
-ENGINE = SimpleNamespace(name="tiny")
+
+class Engine(SimpleNamespace):
+    """An engine in name only."""
+
+
+ENGINE = Engine(name="tiny")
 
 
 class Chat:
