@@ -47,7 +47,9 @@ def create() -> Compare:
             [SAME, "tiny", *machine.HUB.values()], value=SAME, label="Model", allow_custom_value=True,
             scale=2, min_width=180,
         )  # fmt: skip
-        quantize = gr.Dropdown([SAME, "none", "int8", "nf4"], value=SAME, label="Quantise", min_width=110)
+        quantize = gr.Dropdown(
+            [SAME, "none", "int8", "nf4", "int4"], value=SAME, label="Quantise", min_width=110
+        )
         go = gr.Button("Compare", variant="primary", size="sm", elem_id="compare-go", scale=0, min_width=110)
     panel = Comparison(template("compare.html"), "compare.js", elem_id="compare")
     return Compare(panel, edge, fps, frames, model, quantize, go)
