@@ -318,8 +318,8 @@ def main(
     moments = {"first": points[0], "middle": points[len(points) // 2], "at rest": points[-1]}
     for label, point in moments.items():
         typer.echo(
-            f"{label:>8}: {point.memory / 2**20:.0f} MiB, {point.children} children, {point.threads} threads, "
-            f"{point.files} open files, {point.disk / 10**6:.1f} MB of uploads"
+            f"{label:>8}: {point.memory / 2**20:.0f} MiB, {point.children} children, "
+            f"{point.threads} threads, {point.files} open files, {point.disk / 10**6:.1f} MB of uploads"
         )
     problems = judge(points, tally)
     typer.echo("\n".join(problems[:40]) or "nothing wrong")

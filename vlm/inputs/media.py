@@ -32,7 +32,10 @@ _OTHER_FILES = {b"%PDF": "a PDF document", b"PK\x03\x04": "a zip archive or an o
 _DAMAGED = re.compile(  # files that begin as media and yet cannot be opened
     rb"....(ftyp|moov|mdat)|\x1aE\xdf\xa3|RIFF|FLV|\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*", re.DOTALL
 )
-_DAMAGE = (OSError, ValueError, ArithmeticError, LookupError, EOFError, SyntaxError, struct.error, zlib.error)
+_DAMAGE = (  # what decoders raise
+    OSError, ValueError, ArithmeticError, LookupError, RuntimeError, EOFError, SyntaxError, struct.error,
+    zlib.error,
+)  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
