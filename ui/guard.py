@@ -35,7 +35,7 @@ _OPEN = re.compile(
     r"/(|config/?|assets/.*|static/.*|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon.*|login/?|logout/?|"
     r"gradio_api/(info/?|config/?|openapi\.json|theme\.css|startup-events|app_id/?|user/?|login_check/?|login/?|logout/?|"
     r"heartbeat/[^/]+|queue/(join|data|status)|call/.*|run/.*|api/.*|cancel|reset/?|upload|upload_progress|"
-    r"file=.*|mcp(/.*)?))",
+    r"component_server/?|file=.*|mcp(/.*)?))",
     re.DOTALL,
 )
 
