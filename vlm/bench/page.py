@@ -18,9 +18,9 @@ Written by `make bench` (`python -m vlm bench --write docs`); run it again to me
 
 Ratios compare medians of alternating runs within one run of the command, so other work on the machine
 slows both sides; above 1 ours is faster. The reference is `transformers` {transformers} with its fused
-attention, attention, on the same random bfloat16 weights in the same memory, unless the row says otherwise. Limits come
-from this machine's own speed just before each run: memory read by a matrix times a vector ("read gb s"), and a
-square product in bfloat16 ("gflop s").
+attention, on the same random bfloat16 weights in the same memory, unless the row says otherwise. Limits come
+from this machine's own speed just before each run: memory read by a matrix times a vector ("read gb s"),
+and a square product in bfloat16 ("gflop s").
 
 ![Ratios of this run]({picture})
 
@@ -92,6 +92,8 @@ def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
         bars.annotate(f" {row.ratio:.2f}", (row.ratio, index), va="center", fontsize=8)
     for kind, label in (("vision_tokens", "vision tokens"), ("cache", "cached tokens"), ("frames", "frames")):
         own = [row for row in scaling if row.name.startswith(f"{kind}_")]
+        if not own:
+            continue
         sizes = [int(row.name.rpartition("_")[2]) for row in own]
         (line,) = lines.plot(sizes, [row.ours for row in own], marker="o", label=f"{label}, ours")
         both = [(size, row.reference) for size, row in zip(sizes, own, strict=True) if row.reference]
@@ -102,7 +104,8 @@ def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
             color=line.get_color(),
             label=f"{label}, reference",
         )
-    lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
-    lines.legend(fontsize=8)
+    if scaling:
+        lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
+        lines.legend(fontsize=8)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
