@@ -1,8 +1,8 @@
 """One decoding step as a CUDA graph: the same kernels on the same memory, launched as one.
 
 Everything that changes from token to token lies in tensors of fixed shape: the token, its position, the place
-in the cache that is written, and the mask of what may be seen. The whole capacity of the cache is attended to;
-when the cache grows, the step is captured again. Not run on a GPU yet; a test runs the step itself on a CPU.
+in the cache that is written, and the mask of what may be seen. The whole capacity of the cache is attended
+to; when it grows, the step is captured again. Not run on a GPU yet; a test runs the step itself on a CPU.
 """
 
 from __future__ import annotations
