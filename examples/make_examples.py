@@ -1,4 +1,4 @@
-"""Draws the example media, and lists the questions about them that the embedded model answers right.
+"""Draws the example media, and lists questions about them with whether the embedded model answers right.
 
 ``python examples/make_examples.py`` writes the media and examples.json; run it again after training.
 """
@@ -58,13 +58,13 @@ PICTURES = {
         thing("star", "red", "medium", 0.72, 0.66),
     ),
 }
-# What an example shows → questions in order of preference, as (files, question, a word of a right answer);
-# the first one that the embedded model answers right is offered.
+# What an example shows → questions in order of preference, as (files, question, a word of a right answer):
+# the first one that the embedded model answers right is taken, or else the first. The page offers six kinds,
+# so the last one stands in where the embedded model cannot do another.
 CANDIDATES = {
-    "colour": [(["circle.png"], "What colour is the circle?", "red")],
+    "a scene": [(["shapes.png"], "Describe the picture.", "green triangle")],
     "a count": [(["shapes.png"], "How many objects are there?", "three")],
     "a position": [(["star.png"], "Where is the star?", "top left")],
-    "a scene": [(["shapes.png"], "Describe the picture.", "green triangle")],
     "text": [
         (["sign.png"], "What is written in the picture?", "stop"),
         (["sign.png"], "Read the text in the picture.", "stop"),
@@ -76,8 +76,9 @@ CANDIDATES = {
         (["stars.png", "star.png"], "Do both pictures show the same shape?", "yes"),
     ],
     "motion": [(["moving_circle.mp4"], "Which way does the circle move?", "right")],
+    "colour": [(["circle.png"], "What colour is the circle?", "red")],
 }
-POSTERS = {"moving_circle.mp4": "moving_circle_poster.png"}
+POSTERS, PAIR = {"moving_circle.mp4": "moving_circle_poster.png"}, "two_pictures_poster.png"
 
 
 def moving_circle() -> np.ndarray:
@@ -98,20 +99,34 @@ def write_clip(path: Path, frames: np.ndarray, fps: int) -> None:
         container.mux(stream.encode())
 
 
-def answered_right() -> Iterator[dict]:
-    """One entry of examples.json for each kind that the embedded model can do."""
+def chosen() -> Iterator[dict]:
+    """One entry of examples.json for each kind."""
     checkpoint = vlm.load("tiny", device="cpu")
     engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
     for shows, candidates in CANDIDATES.items():
-        for files, question, answer in candidates:
-            *_, trace = ChatSession(engine).ask(question, [HERE / file for file in files])
-            print(f"{shows}: {question} {trace.answer}")
-            if answer in trace.answer.lower():
-                poster = POSTERS.get(files[0], files[0])
-                yield {
-                    "shows": shows, "files": files, "poster": poster, "question": question, "answer": answer
-                }  # fmt: skip
-                break
+        right = next((it for it in candidates if answers_right(engine, *it)), None)
+        files, question, answer = right or candidates[0]
+        poster = PAIR if len(files) == 2 else POSTERS.get(files[0], files[0])
+        if poster == PAIR:
+            draw_pair(files)
+        yield {
+            "shows": shows, "files": files, "poster": poster, "question": question, "answer": answer,
+            "embedded": right is not None,
+        }  # fmt: skip
+
+
+def answers_right(engine: Engine, files: list[str], question: str, answer: str) -> bool:
+    *_, trace = ChatSession(engine).ask(question, [HERE / file for file in files])
+    print(f"{question} {trace.answer}")
+    return answer in trace.answer.lower()
+
+
+def draw_pair(files: list[str]) -> None:
+    """Both pictures of an example on one poster."""
+    poster = Image.new("RGB", (EDGE, EDGE), "white")
+    for corner, file in ((0, files[0]), (EDGE * 2 // 5, files[1])):
+        poster.paste(Image.open(HERE / file).resize((EDGE * 3 // 5, EDGE * 3 // 5)), (corner, corner))
+    poster.save(HERE / PAIR, optimize=True)
 
 
 def write_list(entries: list[dict]) -> None:
@@ -127,7 +142,7 @@ def main() -> None:
     write_clip(HERE / "moving_circle.mp4", frames, CLIP_FPS)
     # A button shows a still picture: three moments of the clip, laid over each other.
     Image.fromarray(frames[[0, len(frames) // 2, -1]].min(axis=0)).save(HERE / "moving_circle_poster.png")
-    write_list(list(answered_right()))
+    write_list(list(chosen()))
 
 
 if __name__ == "__main__":

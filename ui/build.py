@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import sys
-from dataclasses import dataclass
+import threading
+from contextlib import suppress
+from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import api, chat, cost, header, model_panel, patch_grid, positions, run_panel, tokens
+from ui import (
+    anatomy,
+    api,
+    chat,
+    compare,
+    cost,
+    header,
+    lens,
+    model_panel,
+    patch_grid,
+    positions,
+    run_panel,
+    tokens,
+)
+from ui.clients import Clients
+from ui.ending import serve_until_told
 from ui.events import Events
 from ui.examples import read_examples
+from ui.forms import bound_form_fields
 from ui.guard import Guard
-from ui.panel import ASSETS
-from ui.service import Service
+from ui.panel import ASSETS, warn
+from ui.service import Refused, Service
+from ui.serving import Serving
 from ui.state import UserSession
+from ui.store import Sweeper
 from ui.theme import THEME
 
-TINY = (
-    "The embedded model knows simple drawn shapes and nothing else. "
-    "The Model tab says more, and offers a better one."
-)
 DRAWN = 1.5  # seconds that a page opened at once takes to be drawn, and twice as long beside a model's import
+COSTLY = ("turn", "inspect", "load", "compare")  # calls of these are counted as questions
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
-
-
-@dataclass(frozen=True)
-class Serving:
-    """How the page is served."""
-
-    host: str = "127.0.0.1"
-    port: int = 7860
-    share: bool = False
-    auth: tuple[str, str] | None = None
-    queue_size: int = 32
-    max_file_size: str = "100mb"
-    mcp: bool = False
 
 
 def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
     """The whole page; the model may still be on its way."""
     examples = read_examples()
+    keep = max(1, int(serving.allowance.keep_seconds))
     with gr.Blocks(
-        title=header.TITLE, delete_cache=(3600, 86400), fill_width=True, analytics_enabled=False
-    ) as page:
+        title=header.TITLE, delete_cache=(max(1, min(600, keep // 4)), keep), fill_width=True,
+        analytics_enabled=False,
+    ) as page:  # fmt: skip
         user = gr.State(UserSession(), delete_callback=UserSession.forget)
         head = header.create(service)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=340, elem_id="left"):
-                talk = chat.create(examples, TINY if service.choice.model == "tiny" else "")
+                talk = chat.create(examples, embedded=service.choice.model == "tiny")
             with gr.Column(scale=6, min_width=340, elem_id="right"):
                 turn = gr.Dropdown(
                     [], label="Turn shown", visible=False, elem_id="turn", filterable=False, container=False
@@ -59,19 +64,29 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                 with gr.Tabs(elem_id="panels"):
                     with gr.Tab("Patches"):
                         grid = patch_grid.create()
+                    with gr.Tab("Lens"):
+                        glass = lens.create(service)
                     with gr.Tab("Positions"):
                         place = positions.create()
                     with gr.Tab("Tokens"):
                         count = tokens.create()
+                    with gr.Tab("Anatomy"):
+                        inside = anatomy.create(service)
+                    with gr.Tab("Compare"):
+                        sides = compare.create()
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):
-                        model = model_panel.create(service.choice)
-        panels = {grid: patch_grid, place: positions, count: tokens, figures: run_panel}
+                        model = model_panel.create(service)
+        panels = {
+            grid: patch_grid, glass: lens, place: positions, count: tokens, inside: anatomy,
+            sides.panel: compare, figures: run_panel,
+        }  # fmt: skip
         events = Events(service, talk, turn, panels, figures, head, page.GRADIO_CACHE)
         _wire_chat(events, examples, user)
         _wire_cost(events, user)
-        _wire_model(page, events, model)
+        _wire_compare(events, sides, user)
+        _wire_model(page, events, model, sides, examples)
         # Written back once, so that Gradio knows the state's age and frees it after the page is closed.
         page.load(lambda session: session, user, user, **QUICK)
         api.create(service)
@@ -109,10 +124,27 @@ def _wire_cost(events: Events, user: gr.State) -> None:
     gr.on(triggers, events.cost, inputs, talk.cost.panel, trigger_mode="always_last", **QUICK)
 
 
-def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) -> None:
+def _wire_compare(events: Events, sides: compare.Compare, user: gr.State) -> None:
+    run = compare.runner(events.service, sides, events.settings_of)
+    shown = [sides.panel, sides.go]
+    # Alone: it may load a second model beside the one in use.
+    sides.go.click(
+        run,
+        [events.turn, user, *sides.settings],
+        shown,
+        concurrency_limit=1,
+        concurrency_id="compare",
+        **HIDDEN,
+    )
+
+
+def _wire_model(
+    page: gr.Blocks, events: Events, model: model_panel.ModelPanel, sides: compare.Compare, examples
+) -> None:
     """The picker, and what a page shows while a model is on its way, its own or another person's."""
-    service, card = events.service, events.talk.cost
-    shown = [events.head, model.facts, model.load, *card.sliders, model.offer, model.model]
+    service, talk = events.service, events.talk
+    suited = [*talk.cost.sliders, *talk.examples, talk.chatbot, model.offer]
+    shown = [events.head, model.facts, model.load, model.model, *suited, sides.edge, sides.fps, sides.frames]
 
     def follow():
         for facts in model_panel.follow(service):
@@ -122,15 +154,18 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
                 model.facts: facts,
                 model.load: gr.Button(interactive=not busy),
             }
-            if service.facts() and not busy:  # in one go: a slider set once the model is there stays set
-                shows |= cost.ranges(card, service.facts()) | {model.offer: model_panel.offer(service)}
+            if (known := service.facts()) and not busy:  # in one go: a slider set later stays
+                shows |= cost.ranges(talk.cost, known) | compare.ranges(sides, known)
+                shows |= chat.suit(talk, examples, embedded=bool(known.knows))
             yield shows
+        if service.facts():
+            yield {model.offer: model_panel.offer(service)}
 
     def load(*choice):
         if model_panel.begin(service, *choice):
             yield from follow()
             if service.loading().state == "failed":
-                gr.Warning(html.escape(service.loading().text, quote=False))
+                warn(service.loading().text)
         else:
             yield {model.load: gr.Button(interactive=True)}
 
@@ -143,8 +178,9 @@ def _wire_model(page: gr.Blocks, events: Events, model: model_panel.ModelPanel) 
     free = {"concurrency_limit": None, **HIDDEN}
     how = [model.quantize, model.attention, model.device]
     page.load(follow, None, shown, **free)
-    model.load.click(load, [model.model, *how], shown, **free)
-    model.offer.click(take_offer, how, shown, **free)
+    loads = free | {"concurrency_id": "load"}
+    model.load.click(load, [model.model, *how], shown, **loads)
+    model.offer.click(take_offer, how, shown, **loads)
 
 
 def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> None:
@@ -154,11 +190,12 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         OSError: the port cannot be had.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    bound_form_fields()
     options = {
         "theme": THEME,
         "css_paths": ASSETS / "style.css",
         "footer_links": [],
-        "app_kwargs": {"middleware": [Middleware(Guard, host="0.0.0.0" if serving.share else serving.host)]},
+        "app_kwargs": {"middleware": [_guard(page, serving)]},
         "max_file_size": serving.max_file_size,
         "allowed_paths": [],
         "ssr_mode": False,
@@ -178,5 +215,30 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         ) from error
     sys.setswitchinterval(0.0005)  # seconds; while a model is imported, requests are answered in between
     if service.engine is None:
-        service.load_first(DRAWN)
-    page.block_thread()
+        soon = threading.Timer(DRAWN, _load_first, [service])
+        soon.daemon = True
+        soon.start()
+    # Behind Gradio's own cleaning, which does not know of uploads that broke off.
+    sweeper = Sweeper(Path(page.GRADIO_CACHE), 1.5 * serving.allowance.keep_seconds)
+    try:
+        serve_until_told(page, service, serving.grace)
+    finally:
+        sweeper.close()
+
+
+def _guard(page: gr.Blocks, serving: Serving) -> Middleware:
+    questions = [(call._id, call.api_name) for call in page.fns.values() if call.concurrency_id in COSTLY]
+    return Middleware(
+        Guard,
+        host="0.0.0.0" if serving.share else serving.host,
+        hosts=serving.allowed_hosts,
+        clients=Clients(serving.allowance, page.GRADIO_CACHE),
+        questions={name for both in questions for name in both if name not in (None, False)},
+    )
+
+
+def _load_first(service: Service) -> None:
+    """The model that was chosen at the start, unless a person was faster with another one."""
+    with suppress(Refused):
+        if service.engine is None:
+            service.load(service.choice)

@@ -13,7 +13,7 @@ from pathlib import Path
 import gradio as gr
 
 from ui import cost
-from ui.examples import Example
+from ui.examples import Example, offered
 from ui.panel import Panel
 from ui.service import Failed, Finished, Refused, Said, Service, TooMuch, Working
 from ui.state import Ask, Exchange, UserSession
@@ -45,6 +45,10 @@ ENDINGS = {
 }
 _CODE = re.compile(r"(```.*?(?:```|$)|`[^`\n]+`)", re.DOTALL)
 WELCOME = "### Show it something\nDrop pictures or clips anywhere here and ask, or try an example below."
+EMBEDDED = (
+    "The embedded model knows simple drawn shapes and nothing else. "
+    "The Model tab says more, and offers a better one."
+)
 
 
 class Status(Panel):
@@ -96,15 +100,15 @@ class View:
     live: dict | None = None
 
 
-def create(examples: Items[Example], hint: str = "") -> ChatPanel:
+def create(examples: Items[Example], embedded: bool) -> ChatPanel:
     """Chat, status line, cost, input box, examples and settings, from top to bottom.
 
-    ``hint`` is added to what the empty chat says.
+    ``embedded``: the page begins with the embedded model.
     """
     chatbot = gr.Chatbot(
         elem_id="chat", show_label=False, container=False, height=None, buttons=["copy"], layout="bubble",
         group_consecutive_messages=False, allow_tags=False, latex_delimiters=[], feedback_options=None,
-        editable="user", placeholder=f"{WELCOME}\n\n{hint}",
+        editable="user", placeholder=_welcome(embedded),
     )  # fmt: skip
     status = Status(
         '<i class="gb-pulse"></i><span></span><progress max="1" aria-label="Progress"></progress>',
@@ -121,8 +125,12 @@ def create(examples: Items[Example], hint: str = "") -> ChatPanel:
     gr.HTML("<p>Examples, each in a new chat</p>", elem_id="examples-head", js_on_load=None)
     with gr.Row(elem_id="examples"):
         buttons = tuple(
-            gr.Button(example.question, icon=example.poster, size="sm", min_width=120) for example in examples
-        )
+            gr.Button(
+                example.question, icon=example.poster, size="sm", min_width=120,
+                visible=example in offered(examples, embedded),
+            )
+            for example in examples
+        )  # fmt: skip
     with gr.Row(elem_id="chat-foot"):
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             max_new_tokens = gr.Slider(1, 1024, 256, step=1, label="Longest answer, tokens", buttons=[])
@@ -137,6 +145,20 @@ def create(examples: Items[Example], hint: str = "") -> ChatPanel:
         chatbot, status, card, box, buttons, max_new_tokens, temperature, undo, export_json, export_html,
         clear, ways, download,
     )  # fmt: skip
+
+
+def _welcome(embedded: bool) -> str:
+    return f"{WELCOME}\n\n{EMBEDDED}" if embedded else WELCOME
+
+
+def suit(talk: ChatPanel, examples: Items[Example], embedded: bool) -> dict:
+    """The examples and the words of the empty chat for another model."""
+    shown = offered(examples, embedded)
+    buttons = {
+        button: gr.Button(visible=example in shown)
+        for button, example in zip(talk.examples, examples, strict=True)
+    }
+    return buttons | {talk.chatbot: gr.Chatbot(placeholder=_welcome(embedded))}
 
 
 def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> Iterator[View]:
@@ -158,7 +180,8 @@ def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> I
         for event in service.turn(user, ask):
             if isinstance(event, Finished):
                 stats = event.run.trace.stats
-                yield View(messages(user.exchanges), _done(stats), running=False, finished=event)
+                box = empty if user.sent else None
+                yield View(messages(user.exchanges), _done(stats), box, running=False, finished=event)
                 return
             if isinstance(event, Said):
                 said, live = event.text, event.stats
@@ -171,9 +194,11 @@ def converse(service: Service, user: UserSession, ask: Ask, from_box: bool) -> I
             accepted = accepted or fresh
             if fresh or time.monotonic() - last >= INTERVAL:
                 last = time.monotonic()
+                user.sent = kept if fresh else user.sent
                 shown = [*earlier, *question, _answer(said or "…")] if accepted else before
                 figures = live | {"stage": working.text}
-                yield View(shown, _working(working), empty if fresh else None, live=figures)
+                # Of updates that come together the page takes the last: the box is emptied until it says so.
+                yield View(shown, _working(working), empty if user.sent else None, live=figures)
         yield View(before, _idle("Stopped before the model looked at it."), kept, running=False)
     except Refused as error:
         if isinstance(error, TooMuch):
@@ -244,5 +269,5 @@ def _done(stats: dict) -> dict:
     parts = [f"{stats.get('answer_tokens', 0):,} tokens"]
     parts += [f"first after {first:,.0f} ms"] if first else []
     parts += [f"{speed:,.0f} tokens/s"] if speed else []
-    parts += [f"{reused:,} tokens reused"] if reused else []
+    parts += [f"{reused:,} reused"] if reused else []
     return _idle(" · ".join(parts))

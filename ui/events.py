@@ -12,7 +12,7 @@ from gradio.processing_utils import save_file_to_cache
 
 from ui import chat, cost, export, header, run_panel
 from ui.examples import Example
-from ui.panel import Panel
+from ui.panel import Panel, warn
 from ui.service import Refused, Service
 from ui.state import Ask, Settings, UserSession
 
@@ -73,7 +73,7 @@ class Events:
 
         def run(session: UserSession) -> Iterator[Updates]:
             if session.refused is None or number >= len(session.refused[1]):
-                gr.Warning(GONE)
+                warn(GONE)
                 yield {self.talk.status: gr.skip()}
                 return
             ask, ways = session.refused
@@ -84,12 +84,12 @@ class Events:
     def undo(self, session: UserSession) -> Updates:
         """Take back the last question; it returns to the box with its files."""
         if session.busy:
-            gr.Warning(BUSY)
+            warn(BUSY)
             return {self.talk.status: gr.skip()}
         try:
             last = self.service.undo(session)
         except Refused as error:
-            gr.Warning(str(error))
+            warn(str(error))
             return {self.talk.status: gr.skip()}
         back = {"text": last.ask.text, "files": list(last.ask.files)}
         shown = {self.talk.chatbot: chat.messages(session.exchanges), self.talk.status: None}
@@ -105,13 +105,15 @@ class Events:
         """Show an earlier turn in the panels."""
         run = self.service.run(run_id) if isinstance(run_id, str) else None
         if run is None:
-            gr.Warning(GONE)
+            warn(GONE)
             return dict.fromkeys(self.panels, gr.skip())
         return self._rendered(run)
 
     def cost(self, value: dict | None, session: UserSession, *settings) -> dict | None:
         """What the box's content would cost."""
         value = value or {"text": "", "files": []}
+        if value != session.sent:
+            session.sent = None
         if not value["files"] or session.busy:
             return None
         settings = self.settings_of(*settings)
@@ -119,7 +121,7 @@ class Events:
 
     def export_page(self, session: UserSession) -> dict:
         """The conversation as a page that needs no server."""
-        return export.page(session.exchanges, self.service.run)
+        return export.page(session.exchanges, self.service.run, self.service.glass.baked)
 
     def export_json(self, session: UserSession) -> dict:
         return export.data(session.exchanges)
@@ -142,7 +144,7 @@ class Events:
     ) -> Iterator[Updates]:
         number = chat.exchange_at(session.exchanges, index) if isinstance(index, int) else None
         if number is None:
-            gr.Warning(GONE)
+            warn(GONE)
             yield {self.talk.status: gr.skip()}
             return
         old = session.exchanges[number].ask
@@ -151,12 +153,12 @@ class Events:
 
     def _answer(self, session: UserSession, ask: Ask, *, from_box: bool) -> Iterator[Updates]:
         if session.busy:
-            gr.Warning(BUSY)
+            warn(BUSY)
             yield {self.talk.status: gr.skip()}
             return
         for view in chat.converse(self.service, session, ask, from_box):
             if view.warning:
-                gr.Warning(html.escape(view.warning, quote=False))  # toasts are rendered as HTML
+                warn(view.warning)
             yield self._updates(view, session)
 
     def _updates(self, view: chat.View, session: UserSession) -> Updates:

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from ui import patch_grid, positions, run_panel, tokens
-from ui.panel import ASSETS, template
+from ui import anatomy, lens, patch_grid, positions, run_panel, tokens
+from ui.panel import ASSETS, scripts, template
 from ui.service import Run
 from ui.state import Exchange
 
 PANELS = {
     "Patches": ("patch-grid", "patch_grid", patch_grid),
+    "Lens": ("lens", "lens", lens),
     "Positions": ("positions", "positions", positions),
     "Tokens": ("tokens", "tokens", tokens),
+    "Anatomy": ("anatomy", "anatomy", anatomy),
     "Run": ("run", "run", run_panel),
 }
 
@@ -29,15 +31,19 @@ def data(exchanges: Items[Exchange]) -> dict:
     return _download("json", "application/json", json.dumps(_plain(exchanges), ensure_ascii=False, indent=2))
 
 
-def page(exchanges: Items[Exchange], run_of: Callable[[str], Run | None]) -> dict:
+def page(
+    exchanges: Items[Exchange],
+    run_of: Callable[[str], Run | None],
+    baked: Callable[[Run], dict] | None = None,
+) -> dict:
     """The download of the conversation as one HTML file.
 
     It carries the panels' own scripts and data, so that their pictures can be looked at as on the page.
+    ``baked`` answers what a panel would ask the service.
     """
     runs = [exchange.run_id and run_of(exchange.run_id) for exchange in exchanges]
     turns = [
-        turn
-        | {"panels": {name: module.render(run) for name, (_, _, module) in PANELS.items()} if run else None}
+        turn | {"panels": _panels(run, baked) if run else None}
         for turn, run in zip(_plain(exchanges)["turns"], runs, strict=True)
     ]
     # In a script element only "</" could end the data early.
@@ -48,18 +54,25 @@ def page(exchanges: Items[Exchange], run_of: Callable[[str], Run | None]) -> dic
             "name": name,
             "id": id_,
             "template": template(f"{file}.html"),
-            "script": (ASSETS / f"{file}.js").read_text(),
+            "script": scripts(*getattr(module, "SCRIPTS", [f"{file}.js"])),
         }
-        for name, (id_, file, _) in PANELS.items()
+        for name, (id_, file, module) in PANELS.items()
     ]
     text = environment.get_template("export.html").render(
         turns=written,
         panels=panels,
         style=(ASSETS / "style.css").read_text(),
         common=(ASSETS / "common.js").read_text(),
-        when=_now(),
+        when=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
     )
     return _download("html", "text/html", text)
+
+
+def _panels(run: Run, baked: Callable[[Run], dict] | None) -> dict:
+    values = {name: module.render(run) for name, (_, _, module) in PANELS.items()}
+    if baked:
+        values["Lens"]["baked"] = values["Anatomy"]["baked"] = baked(run)
+    return values
 
 
 def _plain(exchanges: Items[Exchange]) -> dict:

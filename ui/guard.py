@@ -1,11 +1,14 @@
-"""What stands between the page and the network: refuses foreign pages and outgoing fetches."""
+"""Between the page and the network: refuses foreign pages, outgoing fetches and too much of anything."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from collections.abc import Collection
 from urllib.parse import unquote, urlsplit
+
+from ui.clients import Clients
 
 # Gradio's HTML templates are compiled in the browser, hence 'unsafe-eval'.
 _POLICY = {
@@ -17,27 +20,48 @@ _POLICY = {
     "font-src": "'self' data:",
     "connect-src": "'self'",
     "worker-src": "'self' blob:",
+    "frame-src": "'none'",
     "object-src": "'none'",
     "base-uri": "'self'",
     "form-action": "'self'",
 }
-_LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
-# Gradio would fetch these addresses for whoever asks.
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LARGEST = 2**20  # bytes of a message that is no upload
+# Gradio would fetch these addresses for whoever asks.
 _FETCHES = re.compile(r"/proxy=|/file=[^?]*:/", re.IGNORECASE)
+# What the page and the documented clients use. Gradio has more: monitoring, run history, deep links that
+# write to the disk, recordings, an editor of the app's own code.
+_OPEN = re.compile(
+    r"/(|config/?|assets/.*|static/.*|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon.*|login/?|logout/?|"
+    r"gradio_api/(info/?|config/?|openapi\.json|theme\.css|startup-events|app_id/?|user/?|login_check/?|login/?|logout/?|"
+    r"heartbeat/[^/]+|queue/(join|data|status)|call/.*|run/.*|api/.*|cancel|reset/?|upload|upload_progress|"
+    r"file=.*|mcp(/.*)?))",
+    re.DOTALL,
+)
 
 
 class Guard:
-    """ASGI middleware: 403 for foreign origins, unknown hosts and fetching paths; security headers.
+    """ASGI middleware: refuses what is not the page's own, and adds security headers.
 
     Args:
         host: the address the server listens on. On a loopback address only loopback names may be asked
             for, so that a foreign name that points here (DNS rebinding) gets nothing.
+        hosts: elsewhere, the only names that may be asked for; none: any.
+        clients: their accounts.
+        questions: ids and names of the functions that count as questions.
     """
 
-    def __init__(self, app, host: str = "127.0.0.1"):
+    def __init__(
+        self,
+        app,
+        host: str = "127.0.0.1",
+        hosts: Collection[str] = (),
+        clients: Clients | None = None,
+        questions: Collection[int | str] = (),
+    ):
         self.app = app
-        self.loopback = host in ("127.0.0.1", "localhost", "::1")
+        self.hosts, self.loopback = frozenset(hosts), host in LOOPBACK
+        self.clients, self.questions = clients or Clients(), frozenset(questions)
         ancestors = "'self' https://huggingface.co" if os.environ.get("SPACE_ID") else "'self'"
         policy = {**_POLICY, "frame-ancestors": ancestors}
         self.headers = [
@@ -49,29 +73,79 @@ class Guard:
     async def __call__(self, scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-        elif reason := self._objection(scope):
-            await _refuse(scope, send, reason)
-        elif _is_message(scope):
-            body = await _read(receive)
-            if body is None or _names_remote_file(body):
-                await _refuse(scope, send, "remote files are not fetched, and messages end at 1 MB")
-            else:
-                await self.app(scope, _replay(body, receive), self._with_headers(send))
-        else:
-            await self.app(scope, receive, self._with_headers(send))
-
-    def _objection(self, scope) -> str | None:
+            return
+        send = self._with_headers(send)
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
-        host = headers.get("host", "")
-        if self.loopback and re.sub(r":\d+$", "", host) not in _LOOPBACK:
-            return "unknown host"
+        if refusal := self.objection(scope, headers):
+            await _refuse(scope, send, *refusal)
+        elif scope.get("method") != "POST":
+            await self.app(scope, receive, send)
+        elif scope["path"].rstrip("/").endswith("/upload"):
+            await self._upload(scope, headers, receive, send)
+        else:
+            await self._message(scope, receive, send)
+
+    def objection(self, scope, headers: dict[str, str]) -> tuple[int, str] | None:
+        """(status, reason) against a request, from its path and headers alone."""
+        path, host = unquote(scope["path"]), headers.get("host", "")
         # A foreign page cannot set X-Forwarded-Host without a preflight, and that carries its Origin alone.
-        ours = {host, headers.get("x-forwarded-host")}
-        if "origin" in headers and urlsplit(headers["origin"]).netloc not in ours:
-            return "foreign origin"
-        if _FETCHES.search(unquote(scope["path"])):
-            return "remote files are not fetched"
+        public = headers.get("x-forwarded-host") or host
+        asked = _name(public if self.hosts else host)
+        if (self.hosts or self.loopback) and asked not in self.hosts | LOOPBACK:
+            return 403, "unknown host"
+        if "origin" in headers and urlsplit(headers["origin"]).netloc not in {host, public}:
+            return 403, "foreign origin"
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            return 403, "foreign page"
+        if _FETCHES.search(path):
+            return 403, "remote files are not fetched"
+        if not _OPEN.fullmatch(path):
+            return 404, "there is nothing here"
         return None
+
+    async def _message(self, scope, receive, send) -> None:
+        """A call of the page's functions."""
+        body = await _read(receive)
+        if body is None:
+            await _refuse(scope, send, 413, "messages end at 1 MB")
+        elif _names_remote_file(body):
+            await _refuse(scope, send, 403, "remote files are not fetched")
+        elif wait := self.clients.wait_to_ask(_client(scope), self.is_question(scope["path"], body)):
+            await _refuse(scope, send, 429, f"too many questions: wait {wait:.0f} seconds", wait)
+        else:
+            await self.app(scope, _replay(body, receive), send)
+
+    def is_question(self, path: str, body: bytes) -> bool:
+        """Whether a message makes the model or a reader of files work."""
+        if path.rstrip("/").endswith(("/login", "/mcp")):
+            return b"tools/call" in body or path.rstrip("/").endswith("/login")
+        try:
+            number = json.loads(body).get("fn_index")
+        except (ValueError, AttributeError, RecursionError):
+            number = None
+        return number in self.questions or path.rstrip("/").rpartition("/")[2] in self.questions
+
+    async def _upload(self, scope, headers: dict[str, str], receive, send) -> None:
+        client, declared = _client(scope), headers.get("content-length", "0")
+        if wait := self.clients.wait_to_ask(client, False):
+            await _refuse(scope, send, 429, f"too many uploads: wait {wait:.0f} seconds", wait)
+            return
+        if not self.clients.room_on_disk(int(declared) if declared.isdigit() else 0):
+            await _refuse(scope, send, 507, "the server's disk is full: try again later")
+            return
+
+        async def counted():
+            message = await receive()
+            if not self.clients.charge(client, len(message.get("body", b""))):
+                raise _NoRoom
+            return message
+
+        try:
+            await self.app(scope, counted, send)
+        except _NoRoom:
+            most, hours = self.clients.allowance.bytes / 10**6, self.clients.allowance.keep_seconds / 3600
+            words = f"your uploads would be more than {most:,.0f} MB; each is deleted after {hours:.1f} h"
+            await _refuse(scope, send, 413, words)
 
     def _with_headers(self, send):
         async def wrapped(message):
@@ -82,10 +156,17 @@ class Guard:
         return wrapped
 
 
-def _is_message(scope) -> bool:
-    """A call of the page's functions: a POST that is no upload."""
-    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    return scope.get("method") == "POST" and not kind.lower().startswith(b"multipart/")
+class _NoRoom(Exception):
+    """A client's share of the disk is used up."""
+
+
+def _client(scope) -> str:
+    return (scope.get("client") or ("",))[0]
+
+
+def _name(host: str) -> str:
+    """A host without its port."""
+    return re.sub(r":\d+$", "", host).strip("[]").lower()
 
 
 async def _read(receive) -> bytes | None:
@@ -93,10 +174,14 @@ async def _read(receive) -> bytes | None:
     body, more = b"", True
     while more:
         message = await receive()
-        if message["type"] != "http.request" or len(body) > _LARGEST:
-            return None
         body, more = body + message.get("body", b""), message.get("more_body", False)
+        if message["type"] != "http.request" or _too_long(body):
+            return None
     return body
+
+
+def _too_long(body: bytes) -> bool:
+    return len(body) > _LARGEST
 
 
 def _replay(body: bytes, receive):
@@ -113,6 +198,8 @@ def _names_remote_file(body: bytes) -> bool:
     """Whether a file in the message is an address: Gradio would download it, whatever its size."""
     try:
         return _has_address(json.loads(body))
+    except RecursionError:
+        return True
     except ValueError:
         return False  # no JSON: Gradio will not read it either
 
@@ -124,10 +211,11 @@ def _has_address(value) -> bool:
     return isinstance(value, list) and any(map(_has_address, value))
 
 
-async def _refuse(scope, send, reason: str) -> None:
+async def _refuse(scope, send, status: int, reason: str, wait: float = 0.0) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": f"refused: {reason}\n".encode()})
+    headers = [(b"content-type", b"application/json")]
+    headers += [(b"retry-after", str(int(wait) + 1).encode())] if wait else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": f"Refused: {reason}."}).encode()})

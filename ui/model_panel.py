@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import gradio as gr
 
 from ui import machine
-from ui.panel import Panel, template
-from ui.service import Choice, Refused, Service
+from ui.panel import Panel, template, warn
+from ui.service import Refused, Service
 
+LOCKED = "Whoever runs this page has settled the model: here it cannot be changed."
 QUANTISE = ["auto", "none", "int8", "nf4", "int4"]
-ATTENTION = ["auto", "flash", "sdpa", "eager"]
+ATTENTION = ["auto", "flash", "varlen", "sdpa", "eager"]
 DEVICES = ["auto", "cpu", "cuda"]
 
 
@@ -34,18 +35,20 @@ class ModelPanel:
     offer: gr.Button
 
 
-def create(choice: Choice) -> ModelPanel:
-    facts = ModelFactsPanel(template("model.html"), "model.js", elem_id="model-facts")
-    with gr.Row(elem_id="model-pick"):
+def create(service: Service) -> ModelPanel:
+    choice, locked = service.choice, service.locked
+    facts = ModelFactsPanel(template("model.html"), "model.js", value=render(service), elem_id="model-facts")
+    if locked:
+        gr.HTML(f"<p>{LOCKED}</p>", elem_id="model-locked", js_on_load=None)
+    with gr.Row(elem_id="model-pick", visible=not locked):
         model = gr.Dropdown(
-            ["tiny", *machine.HUB.values()], value=choice.model, label="Model", allow_custom_value=True,
-            info="The embedded one, a hub id or a folder on the server", elem_id="pick", scale=3,
-            min_width=240,
+            ["tiny", *machine.HUB.values()], value=choice.model, allow_custom_value=True,
+            label="Model: tiny (embedded), hub id or folder", elem_id="pick", scale=3, min_width=240,
         )  # fmt: skip
         quantize = gr.Dropdown(QUANTISE, value=choice.quantize, label="Quantise", min_width=90)
         attention = gr.Dropdown(ATTENTION, value=choice.attention, label="Attention", min_width=90)
         device = gr.Dropdown(DEVICES, value=choice.device, label="Device", min_width=90)
-    with gr.Row(elem_id="model-go"):
+    with gr.Row(elem_id="model-go", visible=not locked):
         load = gr.Button("Load", variant="primary", size="sm", elem_id="load", scale=0, min_width=110)
         offer = gr.Button("", size="sm", elem_id="offer", visible=False, min_width=160)
     return ModelPanel(facts, model, quantize, attention, device, load, offer)
@@ -54,16 +57,16 @@ def create(choice: Choice) -> ModelPanel:
 def begin(service: Service, model: str, quantize: str, attention: str, device: str) -> bool:
     """Start loading; False, and a warning on the page, where that cannot be."""
     if not isinstance(model, str) or not model.strip():
-        gr.Warning("Choose a model first.")
+        warn("Choose a model first.")
         return False
     try:
-        service.load(
+        service.choose(
             replace(
                 service.choice, model=model.strip(), quantize=quantize, attention=attention, device=device
             )
         )
     except Refused as error:
-        gr.Warning(str(error))
+        warn(str(error))
         return False
     return True
 

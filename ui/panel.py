@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -17,15 +18,25 @@ class Panel(gr.HTML):
     and the script puts every text in through ``textContent``, so none of it can become markup.
     """
 
-    def __init__(self, template: str = "", script: str | None = None, **kwargs):
+    def __init__(self, template: str = "", script: str | tuple[str, ...] | None = None, **kwargs):
         if script:
-            kwargs["js_on_load"] = (ASSETS / "common.js").read_text() + (ASSETS / script).read_text()
+            kwargs["js_on_load"] = scripts("common.js", *((script,) if isinstance(script, str) else script))
         super().__init__(html_template=template, apply_default_css=False, **kwargs)
 
     def postprocess(self, value):
         return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
+def scripts(*names: str) -> str:
+    """The text of some scripts, one behind the other."""
+    return "".join((ASSETS / name).read_text() for name in names)
+
+
 def template(name: str) -> str:
     """The static markup of a panel."""
     return (ASSETS / name).read_text()
+
+
+def warn(text: str) -> None:
+    """A warning on the page. Toasts are rendered as HTML, so whatever could be markup is escaped."""
+    gr.Warning(html.escape(text, quote=False))

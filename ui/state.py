@@ -54,6 +54,7 @@ class UserSession:
     stop: threading.Event | None = None  # set to end the turn that is running
     busy: bool = False
     refused: tuple[Ask, tuple] | None = None  # what did not fit, with the ways out
+    sent: dict | None = None  # what was sent, until the page tells that its box holds something else
 
     def runs(self) -> list[tuple[str, str]]:
         """(label, run id) of every turn that the panels can show."""
@@ -63,6 +64,29 @@ class UserSession:
             if exchange.run_id
         ]
 
+    def remember(self, exchange: Exchange) -> None:
+        """Keep a turn that is over; it may take the place of an earlier one and of all behind that."""
+        if exchange.ask.replaces is not None:
+            del self.exchanges[exchange.ask.replaces :]
+            self.first = min(self.first, len(self.exchanges))
+        self.exchanges.append(exchange)
+
+    def undo(self) -> Exchange:
+        """Take back the last exchange."""
+        last = self.exchanges.pop()
+        self.align()
+        return last
+
+    def align(self) -> None:
+        """Let the model's side end where the page's does, also after a turn that broke off or was undone."""
+        if self.chat is None:
+            return
+        known = len(self.exchanges) - self.first
+        while len(self.chat.turns) > max(0, known):
+            self.chat.undo()
+        if len(self.chat.turns) < known:
+            self.first = len(self.exchanges) - len(self.chat.turns)
+
     def begin(self) -> threading.Event:
         """Mark a turn as running; returns the event that ends it."""
         self.busy, self.stop = True, threading.Event()
@@ -71,7 +95,7 @@ class UserSession:
     def end(self) -> None:
         """Mark the turn as over; whatever still runs of it is told to stop."""
         self.halt()
-        self.busy = False
+        self.busy, self.sent = False, None
 
     def halt(self) -> None:
         if self.stop is not None:

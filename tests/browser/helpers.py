@@ -60,6 +60,13 @@ def example(page: Page, question: str) -> None:
     wait_for_turn(page, 1, question)
 
 
+def ask_about_circle(page: Page) -> None:
+    """One turn about a picture."""
+    attach(page, EXAMPLES / "circle.png")
+    send(page, "What colour is the circle?")
+    wait_for_turn(page, 1)
+
+
 def answers(page: Page) -> list[str]:
     """The texts of all answers, oldest first."""
     return page.locator("#chat .message.bot").all_inner_texts()

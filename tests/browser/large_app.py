@@ -62,7 +62,7 @@ class Chat:
 
     made = trace()
 
-    def __init__(self, engine):
+    def __init__(self, engine, *_):
         self.engine, self.turns = engine, []
 
     def ask(self, text, *_, **__):
@@ -75,9 +75,14 @@ class Chat:
         self.turns.pop()
 
 
-if __name__ == "__main__":
+def large_service() -> Service:
     backend.ChatSession = Chat
     service = Service(SimpleNamespace(name="large"))
     service._facts = FACTS
+    return service
+
+
+if __name__ == "__main__":
+    service = large_service()
     serving = Serving(port=int(sys.argv[-1]))
     launch(build(service, serving), service, serving)

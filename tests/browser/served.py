@@ -31,8 +31,14 @@ def browser_options() -> dict:
     return {"executable_path": path, "args": _FLAGS.split()}
 
 
+class Address(str):
+    """Where a running app answers; ``process`` is its process."""
+
+    process: subprocess.Popen
+
+
 @contextmanager
-def running_app(folder: Path, *program: str) -> Iterator[str]:
+def running_app(folder: Path, *program: str) -> Iterator[Address]:
     """The app in a process of its own; yields its address and ends it afterwards.
 
     ``program`` is what Python runs instead of ``app.py --model MODEL``; it gets ``--port``.
@@ -51,12 +57,13 @@ def running_app(folder: Path, *program: str) -> Iterator[str]:
             env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "cache")},
         )
     try:
-        address = f"http://127.0.0.1:{port}/"
+        address = Address(f"http://127.0.0.1:{port}/")
+        address.process = process
         _wait(address, process, log)
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path) -> None:

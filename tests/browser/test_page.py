@@ -15,6 +15,7 @@ from helpers import (
     PASTE,
     WAIT,
     answers,
+    ask_about_circle,
     attach,
     example,
     hand_over,
@@ -29,7 +30,7 @@ from helpers import (
 from playwright.sync_api import expect
 from served import MODEL
 
-from ui.examples import read_examples
+from ui.examples import offered, read_examples
 
 CIRCLE, CLIP = EXAMPLES / "circle.png", EXAMPLES / "moving_circle.mp4"
 
@@ -83,13 +84,13 @@ def test_retry_answers_again(page):
     first = answers(page)
     page.evaluate("document.querySelector('#status span').textContent = ''")
     page.locator("#chat button[title=Retry]").click()
-    expect(page.locator("#status")).to_contain_text("tokens reused", timeout=WAIT)
+    expect(page.locator("#status")).to_contain_text("reused", timeout=WAIT)
     assert answers(page) == first  # greedy: the same prompt gives the same answer
 
 
 @pytest.mark.parametrize("button", ["#undo", "#chat button[title=Undo]"])
 def test_undo_gives_the_question_back(page, button):
-    example(page, "What colour")
+    ask_about_circle(page)
     attach(page, CIRCLE)
     send(page, "Is it large?")
     wait_for_turn(page, 2)
@@ -102,7 +103,7 @@ def test_undo_gives_the_question_back(page, button):
 
 
 def test_clear_starts_over(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     page.click("#clear")
     expect(page.locator("#chat .message")).to_have_count(0)
     expect(page.locator("#patch-grid .gb-empty")).to_be_visible()
@@ -113,7 +114,7 @@ def test_clear_starts_over(page):
 
 
 def test_the_chat_is_exported_as_data(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     with page.expect_download() as download:
         page.click("#export-json")
     saved = json.loads(Path(download.value.path()).read_text())
@@ -126,7 +127,7 @@ def test_the_chat_is_exported_as_data(page):
 
 
 def test_the_chat_is_exported_as_a_page_that_works_alone(page, browser, tmp_path):
-    example(page, "What colour")
+    ask_about_circle(page)
     send(page, "</script><b>What shape</b> is it?")
     wait_for_turn(page, 2)
     with page.expect_download() as download:
@@ -153,8 +154,8 @@ def test_the_chat_is_exported_as_a_page_that_works_alone(page, browser, tmp_path
 
 @pytest.mark.skipif(MODEL != "tiny", reason="only the shipped model is known to answer right")
 def test_every_example_is_asked_by_one_click_in_a_new_chat(page):
-    entries = read_examples()
-    assert page.locator("#examples button").all_inner_texts() == [entry.question for entry in entries]
+    entries = offered(read_examples(), embedded=True)
+    assert page.locator("#examples button:visible").all_inner_texts() == [entry.question for entry in entries]
     open_tab(page, "Tokens")
     for entry in entries:
         example(page, entry.question)
@@ -174,7 +175,7 @@ def test_markdown_and_html_show_as_they_were_written(page):
 
 
 def test_earlier_turns_can_be_looked_at(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     open_tab(page, "Tokens")
     first = total_tokens(page)
     send(page, "What shape is it?")
@@ -196,7 +197,7 @@ def test_the_server_refuses_foreign_pages_and_fetches(app, path, origin):
 
 
 def test_the_run_panel_tells_what_the_turn_took(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     open_tab(page, "Run")
     stats = page.locator("#run [data-stat]")
     shown = {item.get_attribute("data-stat"): item.locator("dd").first.inner_text() for item in stats.all()}

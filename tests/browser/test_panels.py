@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import EXAMPLES, cell_facts, example, hover_cell, open_tab
+from helpers import EXAMPLES, ask_about_circle, cell_facts, example, hover_cell, open_tab
 from playwright.sync_api import expect
 from served import MODEL
 
@@ -23,7 +23,7 @@ def sequence_of(name: str, prompt: str):
 
 
 def test_a_cell_tells_what_inspect_writes(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     sequence = sequence_of("circle.png", "What colour is the circle?")
     (span,) = (span for span in sequence.spans if span.kind == "image")
     row, column = 2, 3
@@ -38,7 +38,7 @@ def test_a_cell_tells_what_inspect_writes(page):
 
 
 def test_a_held_cell_is_followed_by_the_other_panels(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     hover_cell(page, 1, 1)
     page.mouse.down(), page.mouse.up()
     title = page.locator("#patch-grid .gb-cell-title").inner_text()
@@ -57,8 +57,24 @@ def test_a_held_cell_is_followed_by_the_other_panels(page):
     expect(page.locator("#patch-grid .gb-hold")).not_to_contain_text("Held")
 
 
+def test_moving_over_heat_maps_draws_none_of_them_again(page):
+    """With thousands of cells that would take longer than a frame; only the marks move."""
+    ask_about_circle(page)
+    open_tab(page, "Positions")
+    hover_cell(page, 0, 0, "#positions .gb-map")
+    mark = page.locator("#positions .gb-mark").first
+    expect(mark).to_be_visible()
+    before = mark.bounding_box()
+    page.evaluate("() => { CanvasRenderingContext2D.prototype.clearRect = () => { throw 'drawn again'; }; }")
+    hover_cell(page, 2, 1, "#positions .gb-map")
+    edge = before["width"]
+    expect(page.locator("#positions .gb-read")).to_contain_text("image")
+    after = mark.bounding_box()
+    assert [after[side] - before[side] for side in "xy"] == pytest.approx([edge, 2 * edge], abs=0.1)
+
+
 def test_cells_can_be_walked_with_the_keyboard(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     hover_cell(page, 0, 0)
     first = page.locator("#patch-grid .gb-cell-title").inner_text()
     page.locator("#patch-grid .gb-grid").focus()
@@ -68,7 +84,7 @@ def test_cells_can_be_walked_with_the_keyboard(page):
 
 
 def test_layers_can_be_taken_away(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     picture = "document.querySelector('#patch-grid .gb-grid').toDataURL()"
     page.mouse.move(5, 5)
     whole = page.evaluate(picture)
@@ -100,7 +116,7 @@ def test_a_clip_is_scrubbed_in_temporal_patches(page):
 
 
 def test_positions_are_listed_searched_and_saved(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     open_tab(page, "Positions")
     sequence = sequence_of("circle.png", "What colour is the circle?")
     rows = page.locator("#positions .gb-space .gb-row")
@@ -121,7 +137,7 @@ def test_positions_are_listed_searched_and_saved(page):
 
 
 def test_rotary_frequencies_are_shown_as_the_family_shares_them(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     open_tab(page, "Positions")
     decoder = open_config(MODEL)[0].decoder
     letters = "".join(page.locator("#positions .gb-frequencies i").all_inner_texts())
@@ -130,9 +146,9 @@ def test_rotary_frequencies_are_shown_as_the_family_shares_them(page):
 
 
 def test_the_cost_under_other_families_stands_beside(page):
-    example(page, "What colour")
+    ask_about_circle(page)
     open_tab(page, "Tokens")
-    rows = page.locator("#tokens .gb-plain tbody tr")
+    rows = page.locator("#tokens [data-family]")
     assert rows.count() == 3
     expect(rows.nth(1)).to_contain_text("Qwen2.5-VL")
     expect(rows.nth(1)).to_contain_text("64")  # 224 / 28 = 8 cells a side

@@ -39,7 +39,7 @@ def test_a_name_that_looks_like_a_protocol(tmp_path, monkeypatch):
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"hello, world\n" * 900, "is not a picture or a video: its content looks like text"),
+        (b"hello, world\n" * 900, "not a picture or a video: its content looks like text"),
         ("ein Bär\n".encode() * 900, "looks like text"),
         (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/a.ts\n#EXT-X-ENDLIST\n", "looks like text"),
         (b"ffconcat version 1.0\nfile /etc/passwd\n", "looks like text"),

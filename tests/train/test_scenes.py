@@ -218,7 +218,7 @@ def test_clips_are_determined_by_the_seed_and_start_at_their_scene():
 
 def test_all_four_directions_come_up():
     rng = Random(2)
-    seen = [motion.direction for _ in range(200) for motion in random_clip(rng).motions if motion.direction]
+    seen = [motion.direction for _ in range(300) for motion in random_clip(rng).motions if motion.direction]
     assert set(seen) == {"left", "right", "up", "down"}
     assert min(map(seen.count, seen)) > 20
 

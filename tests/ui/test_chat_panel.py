@@ -55,6 +55,13 @@ def test_the_box_is_emptied_once_the_files_are_read(user):
     assert len(views[emptied].messages) == len(SHOWN) + 3  # the file, the question and the answer
 
 
+def test_the_box_is_emptied_until_the_page_tells_that_it_holds_something_else(user, run):
+    empty = {"text": "", "files": []}
+    assert play(user, LOOKING, Finished(run))[-1].box == empty
+    typed = lambda user: setattr(user, "sent", None)  # noqa: E731  (as the event of the box does)
+    assert play(user, LOOKING, typed, Finished(run))[-1].box is None
+
+
 def test_a_finished_turn_is_shown(user, run):
     last = play(user, LOOKING, Finished(run))[-1]
     assert last.finished.run is run

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ui.examples import FOLDER, read_examples
+from ui.examples import FOLDER, offered, read_examples
 from vlm.chat.session import ChatSession, Engine
 from vlm.families import open_checkpoint
 
@@ -18,9 +18,18 @@ def engine():
     return Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
 
 
-@pytest.mark.parametrize("entry", read_examples(), ids=lambda entry: entry.shows)
+def test_six_kinds_are_offered_and_by_the_embedded_model_those_that_it_answers_right():
+    every = offered(read_examples(), embedded=False)
+    assert [entry.shows for entry in every] == [
+        "a scene", "a count", "a position", "text", "two pictures", "motion",
+    ]  # fmt: skip
+    assert all(file.is_file() for entry in every for file in (*entry.files, entry.poster))
+    own = offered(read_examples(), embedded=True)
+    assert len(own) == 6 and all(entry.embedded for entry in own)
+
+
+@pytest.mark.parametrize("entry", offered(read_examples(), embedded=True), ids=lambda entry: entry.shows)
 def test_the_embedded_model_answers_it_right(engine, entry):
-    assert entry.poster.is_file()
     *_, trace = ChatSession(engine).ask(entry.question, entry.files)
     assert entry.answer in trace.answer.lower()
 

@@ -29,7 +29,8 @@ def test_flags_reach_the_model_and_the_server(served):
     flags = (
         "--model some/where --quantize nf4 --attention eager --device cpu --engine http://127.0.0.1:8000/v1 "
         "--config c --host 0.0.0.0 --port 8000 --share --auth me:secret --queue-size 4 --max-file-size 5mb "
-        "--mcp"
+        "--allowed-hosts a.example,b.example --lock-model on --questions 5 --upload-quota 1gb --keep-hours 2 "
+        "--grace 5 --media-memory 1gb --media-seconds 30"
     )
     assert RUNNER.invoke(APP, flags.split()).exit_code == 0
     ((choice, serving),) = served
@@ -41,7 +42,10 @@ def test_flags_reach_the_model_and_the_server(served):
         "cpu",
     )
     assert (choice.engine, choice.config) == ("http://127.0.0.1:8000/v1", "c")
-    assert serving == ui.build.Serving("0.0.0.0", 8000, True, ("me", "secret"), 4, "5mb", True)
+    hosts = ("a.example", "b.example")
+    assert serving == ui.build.Serving(
+        "0.0.0.0", 8000, True, ("me", "secret"), 4, "5mb", False, hosts, True, 5, "1gb", 2, 5
+    )
 
 
 def test_environment_variables_stand_in_for_flags(served, monkeypatch):
@@ -54,7 +58,13 @@ def test_environment_variables_stand_in_for_flags(served, monkeypatch):
     assert (serving.max_file_size, serving.share) == ("7mb", True)
 
 
-@pytest.mark.parametrize("flags", ["--auth onlyname", "--port 0", "--queue-size 0"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--auth onlyname", "--port 0", "--queue-size 0", "--auth me:secret --mcp", "--lock-model x",
+        "--media-memory x", "--grace -1",
+    ],
+)  # fmt: skip
 def test_wrong_flags_end_with_two(served, flags):
     assert RUNNER.invoke(APP, flags.split()).exit_code == 2
     assert served == []
@@ -62,7 +72,10 @@ def test_wrong_flags_end_with_two(served, flags):
 
 def test_help_names_every_flag():
     text = RUNNER.invoke(APP, ["--help"], env={"COLUMNS": "200"}).output
-    names = "model quantize attention device engine config host port share auth queue-size max-file-size mcp"
+    names = (
+        "model quantize attention device engine config host port share auth queue-size max-file-size mcp "
+        "allowed-hosts lock-model questions upload-quota keep-hours grace media-memory media-seconds"
+    )
     for name in names.split(" "):
         assert f"--{name}" in text
         assert "GLASSBOX_" + name.upper().replace("-", "_") in text

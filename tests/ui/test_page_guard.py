@@ -92,4 +92,4 @@ def test_messages_with_own_files_arrive_whole():
 
 
 def test_endless_messages_are_refused():
-    assert ask("/gradio_api/queue/join", body=b"x" * (2**20 + 100))[0] == 403
+    assert ask("/gradio_api/queue/join", body=b"x" * (2**20 + 100))[0] == 413

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -14,7 +13,15 @@ from ui.service.telling import fetched_bytes
 from ui.state import Ask, UserSession
 from vlm.records import InputError, MediaError, Progress, Step, Trace
 
-ENGINE = SimpleNamespace(name="tiny")
+
+@dataclass(frozen=True)
+class NamedEngine:
+    """All that the service asks of an engine that a pretended chat has."""
+
+    name: str = "tiny"
+
+
+ENGINE = NamedEngine()
 
 
 class Chat:

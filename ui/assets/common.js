@@ -73,6 +73,32 @@ const painter = (canvas) => {
   };
 };
 
+// Many small numbers travel as base64 of bytes.
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+// From 0 to 1, dark to bright in even steps: as vlm.lens.export has it.
+const RAMP = [[12, 8, 38], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
+const ramp = (share, alpha = 1) => {
+  const at = Math.max(0, Math.min(1, share)) * (RAMP.length - 1), low = Math.min(RAMP.length - 2, Math.floor(at));
+  return `rgba(${RAMP[low].map((value, i) => Math.round(value + (RAMP[low + 1][i] - value) * (at - low)))}, ${alpha})`;
+};
+// Colour a picture's cells; those outside of `inside` are veiled and its edge is drawn.
+const paintHeat = (context, width, height, { rows, columns, shades, inside, windowed }) => {
+  const most = Math.max(1, ...shades), wide = width / columns, high = height / rows;
+  shades.forEach((shade, index) => {
+    const share = shade / most;
+    context.fillStyle = inside && !inside[index] ? "rgba(0, 0, 0, 0.55)" : ramp(share, 0.12 + 0.66 * Math.sqrt(share));
+    context.fillRect((index % columns) * wide, Math.floor(index / columns) * high, wide, high);
+  });
+  if (!windowed) return;
+  const cells = [...inside.keys()].filter((index) => inside[index]);
+  const left = Math.min(...cells.map((i) => i % columns)), top = Math.floor(cells[0] / columns);
+  const right = Math.max(...cells.map((i) => i % columns)) + 1, bottom = Math.floor(cells.at(-1) / columns) + 1;
+  context.strokeStyle = colour("window");
+  context.lineWidth = 3;
+  context.strokeRect(left * wide, top * high, (right - left) * wide, (bottom - top) * high);
+};
+
 // Save text as a file of the person's.
 const saveAs = (name, type, text) => {
   const link = make("a");

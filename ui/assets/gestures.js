@@ -36,6 +36,11 @@ document.addEventListener("paste", (event) => {
   if (files?.length && !own(event.target)) handOver("paste", files);
 });
 
+// A browser does not tell of a file that is picked a second time, so the picker forgets the first.
+document.addEventListener("change", ({ target }) => {
+  if (target.matches?.("#box input[type=file]")) setTimeout(() => { target.value = ""; });
+});
+
 // A file that is no picture has no thumbnail: a plain tile stands for it.
 document.addEventListener("error", ({ target }) => {
   if (target.matches?.("#box .thumbnail-item img")) target.parentElement.classList.add("gb-no-picture");

@@ -74,15 +74,22 @@ const row = (tag, texts) => {
   return node;
 };
 
-// One line a medium and family; media of earlier models may have no figures.
+// Under each medium's name a line a family; media of earlier models may have no figures.
 const showElsewhere = () => {
-  const rows = data.media.flatMap((medium) => (medium.elsewhere || []).map((other) => row("td", [
-    medium.name, other.family, other.seen.join(" × "),
-    (medium.kind === "video" ? other.cells : other.cells.slice(1)).join(" × "), number(other.tokens),
-  ])));
-  find(".gb-elsewhere").hidden = rows.length === 0;
-  find(".gb-plain thead").replaceChildren(row("th", ["file", "family", "seen at (px)", "merged cells", "tokens"]));
-  find(".gb-plain tbody").replaceChildren(...rows);
+  const known = data.media.filter((medium) => medium.elsewhere);
+  find(".gb-elsewhere").hidden = known.length === 0;
+  find(".gb-plain thead").replaceChildren(row("th", ["family", "seen at (px)", "merged cells", "tokens"]));
+  find(".gb-plain tbody").replaceChildren(...known.flatMap((medium) => {
+    const name = row("th", [medium.name]);
+    name.firstChild.colSpan = 4;
+    return [name, ...medium.elsewhere.map((other) => familyRow(medium.kind === "video", other))];
+  }));
+};
+
+const familyRow = (clip, { family, seen, cells, tokens }) => {
+  const line = row("td", [family, seen.join(" × "), (clip ? cells : cells.slice(1)).join(" × "), number(tokens)]);
+  line.dataset.family = family;
+  return line;
 };
 
 const load = (fresh) => {

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
 from ui.machine import HUB
 from ui.service import zero
-from ui.service.records import Choice, ModelFacts, Reading
+from ui.service.records import Choice, Cost, ModelFacts, Reading
 from ui.state import Ask, Settings
 from vlm import engines
 from vlm.chat.sampling import Sampling
@@ -43,9 +44,8 @@ def reader(reading: Reading) -> Sandbox | None:
     if not AVAILABLE:
         log.warning("files are read in this very process: the sandbox needs Linux")
         return None
-    sandbox = Sandbox(
-        Limits(reading.memory_bytes, read_seconds=reading.seconds, cpu_seconds=2 * reading.seconds)
-    )
+    seconds = {"open_seconds": min(20, reading.seconds), "read_seconds": reading.seconds}
+    sandbox = Sandbox(Limits(reading.memory_bytes, **seconds, cpu_seconds=2 * reading.seconds))
     sandbox.start()
     return sandbox
 
@@ -134,13 +134,28 @@ def _events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[]
         yield from chat.edit(index, ask.text, **how)
 
 
-def plan(
+def cost(chat: ChatSession, text: str, files: Items[str], settings: Settings) -> Cost:
+    """What a question would cost. Of files that cannot be used it holds the error that reading would give."""
+    media, plan = _plan(chat, text, files, settings)
+    vision = sum(medium.get("tokens", 0) for medium in media)
+    if plan is None:
+        return Cost(tuple(media), vision, vision, vision, chat.engine.config.decoder.context_length)
+    return Cost(
+        media=tuple(media),
+        vision_tokens=vision,
+        new_tokens=plan.new_tokens,
+        total_tokens=len(plan.sequence),
+        context=plan.context_length,
+        seconds=plan.seconds,
+        problem=plan.problem,
+        choices=tuple(choice.text for choice in plan.choices),
+    )
+
+
+def _plan(
     chat: ChatSession, text: str, files: Items[str], settings: Settings
 ) -> tuple[list[dict], Plan | None]:
-    """One entry a file, its sizes or the error that its reading would give, and the plan of the turn.
-
-    The plan leaves out files that cannot be used; it is None where the text cannot be used.
-    """
+    """One entry a file, and the plan without those that cannot be used; None where the text cannot be."""
     usable, entries = [], []
     for file in files:
         try:
@@ -190,6 +205,7 @@ def inspect(files: Items[str], model: str, prompt: str, open_media: OpenMedia = 
     return inspect_media(paths, model, config, tokenizer, prompt, MediaOptions(), open_media)[0]
 
 
+@lru_cache  # a second of work, and every page asks
 def catalogue() -> list[dict]:
     """Every official size with its memory, smallest first."""
     rows = [model_row(name, meta_model(name)[0]) for name in presets()]

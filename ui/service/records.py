@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from vlm.chat.session import AnyEngine
     from vlm.records import Trace
 
 
@@ -86,13 +88,15 @@ class Said:
 class Run:
     """Everything the panels show of one turn.
 
-    ``elsewhere`` holds for each medium what it would cost under other families, or None.
+    ``elsewhere`` holds for each medium what it would cost under other families, or None. ``engine`` leads to
+    the engine that answered, for as long as it is loaded.
     """
 
     run_id: str
     trace: Trace
     facts: ModelFacts
     elsewhere: tuple[list[dict] | None, ...] = ()
+    engine: Callable[[], AnyEngine | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ import logging
 import secrets
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from ui.service.elsewhere import Elsewhere
+from ui.service.glass import Glass
 from ui.service.records import (
     Choice,
     Cost,
@@ -26,7 +29,8 @@ from ui.service.records import (
     TooMuch,
     Working,
 )
-from ui.service.telling import Live, fetched_bytes, in_words
+from ui.service.running import Running
+from ui.service.telling import Live, fetched_bytes, in_words, without_paths
 from ui.state import Ask, Exchange, Settings, UserSession
 
 if TYPE_CHECKING:
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
     from vlm.records import Trace
 
 log = logging.getLogger("glassbox")
+LOCKED = "The model of this page cannot be changed here."
 MAX_RUNS = 256  # kept for all pages together; the oldest goes first
+MAX_FILES = 32  # of one question
 TICK = 0.2  # seconds between two looks at a model that is being loaded
 
 
@@ -42,30 +48,31 @@ class Service:
     """The loaded model, or the one on its way."""
 
     def __init__(
-        self, engine: AnyEngine | None = None, choice: Choice = Choice(), reading: Reading = Reading()
+        self,
+        engine: AnyEngine | None = None,
+        choice: Choice = Choice(),
+        reading: Reading = Reading(),
+        locked: bool = False,
     ):
-        self.engine, self.reading = engine, reading
+        self.engine, self.reading, self.locked = engine, reading, locked
         self._open_media = self._sandbox = None
         self.choice = choice  # of the model in use, or of the first one on its way
         self._loading = Loading("ready") if engine else Loading("loading", f"Loading {choice.model}: soon.")
         self._began, self._wanted = 0.0, choice.model
         self._facts: ModelFacts | None = None
         self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._elsewhere: OrderedDict[str, list[dict]] = OrderedDict()  # by a medium's digest
+        self._elsewhere = Elsewhere(4 * MAX_RUNS)
         self._users: WeakSet[UserSession] = WeakSet()
+        self.glass = Glass(self.run)
         self._lock = threading.Lock()
+        self._running = Running()
 
     # ---- the model ------------------------------------------------------------------------------
-    def load_first(self, after: float) -> None:
-        """Load the model that was chosen at the start in ``after`` seconds, if no other has been by then."""
-
-        def begin() -> None:
-            if not self._began:
-                self.load(self.choice)
-
-        timer = threading.Timer(after, begin)
-        timer.daemon = True
-        timer.start()
+    def choose(self, choice: Choice) -> threading.Thread:
+        """`load`, as a person on the page asks for it. Raises Refused where that is the operator's to do."""
+        if self.locked:
+            raise Refused(LOCKED)
+        return self.load(choice)
 
     def load(self, choice: Choice) -> threading.Thread:
         """Begin to load a model; the one before stays in use until the new one answers.
@@ -120,6 +127,7 @@ class Service:
             self._say("failed", words if named else f"{choice.model} could not be loaded: {words}")
             return
         self.engine, self.choice = engine, choice
+        self.glass.forget()
         for user in list(self._users):  # their caches belong to the model before
             if not user.busy:
                 user.part()
@@ -127,7 +135,7 @@ class Service:
 
     def _say(self, state: str, text: str) -> None:
         taken = time.monotonic() - self._began if self._began else 0.0
-        self._loading = Loading(state, text, taken)
+        self._loading = Loading(state, without_paths(text), taken)  # everybody reads this
 
     # ---- before a turn --------------------------------------------------------------------------
     def cost(self, user: UserSession, text: str, files: Items[str], settings: Settings) -> Cost | None:
@@ -137,20 +145,7 @@ class Service:
         from ui.service import backend
 
         chat = user.chat if self._continues(user) else backend.ChatSession(engine, self.open_media)
-        media, plan = backend.plan(chat, text, files, settings)
-        vision = sum(medium.get("tokens", 0) for medium in media)
-        if plan is None:
-            return Cost(tuple(media), vision, vision, vision, engine.config.decoder.context_length)
-        return Cost(
-            media=tuple(media),
-            vision_tokens=vision,
-            new_tokens=plan.new_tokens,
-            total_tokens=len(plan.sequence),
-            context=plan.context_length,
-            seconds=plan.seconds,
-            problem=plan.problem,
-            choices=tuple(choice.text for choice in plan.choices),
-        )
+        return backend.cost(chat, text, files, settings)
 
     @property
     def open_media(self) -> Callable:
@@ -181,14 +176,14 @@ class Service:
         """
         from ui.service import backend
 
-        if (
-            model not in backend.known_models() and model != self.choice.model
-        ):  # else: any folder of the server
-            raise Refused(f"no model {model!r} here: give one of {', '.join(backend.known_models())}")
+        _check_count(files)
+        known = backend.known_models()
+        if model not in known and model != self.choice.model:  # else: any folder of the server
+            raise Refused(f"no model {model!r} here: give one of {', '.join(known)}")
         try:
             return backend.inspect(files, model, prompt, self.open_media)
         except backend.InputError as error:
-            raise Refused(str(error)) from error
+            raise Refused(without_paths(str(error))) from error
 
     # ---- a turn ---------------------------------------------------------------------------------
     def turn(self, user: UserSession, ask: Ask) -> Iterator[Working | Said | Finished]:
@@ -200,9 +195,13 @@ class Service:
             Refused: nothing was run and the conversation is as before.
             Failed: an unexpected error, already logged; an answer that had begun is kept.
         """
-        yield from self._wait(user)
-        if user.stop.is_set():
-            return
+        _check_count(ask.files)
+        with self._running.turn(user):
+            yield from self._wait(user)
+            if not user.stop.is_set():
+                yield from self._turn(user, ask)
+
+    def _turn(self, user: UserSession, ask: Ask) -> Iterator[Working | Said | Finished]:
         from ui.service import backend
 
         chat, turn = self._conversation(user, ask, backend)
@@ -218,31 +217,49 @@ class Service:
         except backend.BudgetError as error:
             raise TooMuch(error.plan.problem, error.plan.choices) from error
         except backend.InputError as error:
-            raise Refused(str(error)) from error
+            raise Refused(without_paths(str(error))) from error
         except Exception as error:
             reference = secrets.token_hex(4)
             log.exception("turn failed, reference %s", reference)
             if live.text:
-                self._remember(
-                    user,
-                    ask,
-                    Exchange(ask, live.text, f"(broke off, reference {reference})", self.engine.name),
-                )
+                broken = f"(broke off, reference {reference})"
+                user.remember(Exchange(ask, live.text, broken, self.engine.name))
             raise Failed(reference, live.text) from error
         finally:
-            _align(user)
+            user.align()
+
+    def drain(self, seconds: float) -> bool:
+        """See `Running.drain`."""
+        return self._running.drain(seconds)
+
+    def close(self) -> None:
+        """End the processes that read files."""
+        if self._sandbox:
+            self._sandbox.close()
 
     def run(self, run_id: str) -> Run | None:
         """What an earlier turn left, or None where it is no longer kept."""
         return self._runs.get(run_id)
 
+    def compare(
+        self, user: UserSession, run_id: str, settings: Settings, choice: Choice | None
+    ) -> Iterator[Working | dict]:
+        """A turn of the conversation once more under other settings, see `ui.service.comparing`.
+
+        Raises:
+            Refused: with a sentence for the person.
+        """
+        from ui.service.comparing import compare
+
+        if choice and self.locked:
+            raise Refused(LOCKED)
+        return compare(self, user.exchanges, run_id, settings, choice)
+
     def undo(self, user: UserSession) -> Exchange:
         """Take back the last exchange. Raises Refused where there is none."""
         if not user.exchanges:
             raise Refused("There is nothing to undo.")
-        last = user.exchanges.pop()
-        _align(user)
-        return last
+        return user.undo()
 
     def _wait(self, user: UserSession) -> Iterator[Working]:
         """Until a model is there; a turn that was sent early is not lost."""
@@ -268,44 +285,16 @@ class Service:
 
     def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
         run_id = secrets.token_urlsafe(16)
-        run = Run(run_id, trace, self._facts, self._others(trace, ask))
+        others = self._elsewhere.rows(trace, ask, self.open_media)
+        run = Run(run_id, trace, self._facts, others, weakref.ref(self.engine))
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
-        exchange = Exchange(
-            ask, trace.answer, trace.finish, trace.stats.get("model", ""), run_id, trace.stats
-        )
-        self._remember(user, ask, exchange)
+        stats = trace.stats
+        user.remember(Exchange(ask, trace.answer, trace.finish, stats.get("model", ""), run_id, stats))
         return Finished(run)
 
-    def _remember(self, user: UserSession, ask: Ask, exchange: Exchange) -> None:
-        if ask.replaces is not None:
-            del user.exchanges[ask.replaces :]
-            user.first = min(user.first, len(user.exchanges))
-        user.exchanges.append(exchange)
 
-    def _others(self, trace: Trace, ask: Ask) -> tuple[list[dict] | None, ...]:
-        """For each medium its cost under other families, worked out once, when its file was given."""
-        from ui.service import backend
-
-        media = trace.sequence.media
-        for file, medium in zip(reversed(ask.files), reversed(media), strict=False):
-            if medium.digest not in self._elsewhere:
-                try:
-                    self._elsewhere[medium.digest] = backend.elsewhere(file, ask.settings, self.open_media)
-                except (backend.InputError, OSError):
-                    continue  # too long and thin for another family, or cleaned away
-        while len(self._elsewhere) > 4 * MAX_RUNS:
-            self._elsewhere.popitem(last=False)
-        return tuple(self._elsewhere.get(medium.digest) for medium in media)
-
-
-def _align(user: UserSession) -> None:
-    """Let the model's side end where the page's does, also after a turn that broke off or was taken back."""
-    if user.chat is None:
-        return
-    known = len(user.exchanges) - user.first
-    while len(user.chat.turns) > max(0, known):
-        user.chat.undo()
-    if len(user.chat.turns) < known:
-        user.first = len(user.exchanges) - len(user.chat.turns)
+def _check_count(files: Items[str]) -> None:
+    if len(files) > MAX_FILES:
+        raise Refused(f"{len(files)} files are too many for one question: give at most {MAX_FILES}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,3 +53,8 @@ def fetched_bytes(model: str) -> int:
 
     folder = Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "blobs"
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+
+
+def without_paths(text: str) -> str:
+    """A message for anybody: of paths on this machine only the last part is left."""
+    return re.sub(r"(?<![\w:/.])/(?:[^\s/'\"`,;:()]+/)+", "", text)

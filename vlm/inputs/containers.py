@@ -88,7 +88,8 @@ def open_video(path: Path) -> Clip:
 def _streams(container) -> list:
     from av.stream import Disposition
 
-    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    known = (s for s in container.streams.video if s.codec_context is not None)  # else it has no size
+    return [s for s in known if not s.disposition & Disposition.attached_pic]
 
 
 def _declared_seconds(container, stream) -> float:

@@ -128,7 +128,7 @@ def open_animation(picture: Image.Image, path: Path) -> Clip:
             picture.seek(index)
             picture.load()  # WebP knows a frame's duration only then
             seconds.append((picture.info.get("duration") or 0) / 1000 or BROWSER_SECONDS)
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, RuntimeError) as error:  # the last is AVIF's
         if not seconds:
             raise MediaError(path.name, "the animation is damaged: copy or download it again") from error
         notes = (f"the file ends early: {len(seconds)} of {total - first} frames could be read",)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from vlm.inputs.containers import has_picture, open_container, open_video
 from vlm.inputs.images import is_animation, open_animation, open_picture, read_picture, upright_size
 from vlm.inputs.patches import fit_frames, plan_patches
 from vlm.inputs.sampling import MediaOptions
-from vlm.records import Frames, MediaError, MediaKind, Patches
+from vlm.records import Frames, InputError, MediaError, MediaKind, Patches
 
 __all__ = ["MediaOptions", "Medium", "open_media", "read_media", "sniff"]
 
@@ -30,6 +32,10 @@ _OTHER_FILES = {b"%PDF": "a PDF document", b"PK\x03\x04": "a zip archive or an o
 _DAMAGED = re.compile(  # files that begin as media and yet cannot be opened
     rb"....(ftyp|moov|mdat)|\x1aE\xdf\xa3|RIFF|FLV|\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*", re.DOTALL
 )
+_DAMAGE = (  # what decoders raise
+    OSError, ValueError, ArithmeticError, LookupError, RuntimeError, EOFError, SyntaxError, struct.error,
+    zlib.error,
+)  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -69,11 +75,11 @@ class Medium:
         """Decode a picture, or sample the clip; see `read_media`."""
         if self.clip is None:
             return self._picture(pixels, options, fit=False)
-        with _naming_permission(self.path):
+        with _in_words(self.path):
             return read_clip(self.clip, options.limit(pixels), options, progress)
 
     def _picture(self, pixels: PixelConfig, options: MediaOptions, fit: bool) -> Frames:
-        with _naming_permission(self.path):
+        with _in_words(self.path):
             picture = open_picture(self.path)
             if picture is None:
                 raise MediaError(self.path.name, "it changed while it was read: choose it again")
@@ -100,7 +106,7 @@ def open_media(path: str | os.PathLike) -> Medium:
         MediaError: the file cannot be used; the reason says what to do.
     """
     path = local_file(path)
-    with _naming_permission(path):
+    with _in_words(path):
         kind, picture = _look(path)
         if kind == "picture":
             with picture:
@@ -137,11 +143,16 @@ def read_media(
 
 
 @contextmanager
-def _naming_permission(path: Path) -> Iterator[None]:
+def _in_words(path: Path) -> Iterator[None]:
+    """Errors about a file as `MediaError`, also those of decoders that did not foresee a damage."""
     try:
         yield
+    except InputError:
+        raise
     except PermissionError as error:
         raise MediaError(path.name, "it may not be opened: check the file's permissions") from error
+    except _DAMAGE as error:
+        raise MediaError(path.name, "it is damaged or cut off: copy or download it again") from error
 
 
 def sniff(path: str | os.PathLike) -> MediaKind:
@@ -189,7 +200,7 @@ def _no_media(head: bytes) -> str | None:
     """Why a file that is no picture cannot be a video either. (ffmpeg would read text as a playlist.)"""
     for magic, kind in _OTHER_FILES.items():
         if head.startswith(magic):
-            return f"is not a picture or a video: it is {kind}; export the page or picture that you need"
+            return f"not a picture or a video: it is {kind}; export the page or picture that you need"
     if b"<svg" in head:
         return "is a drawing (SVG): save it as PNG"
     try:
@@ -198,7 +209,7 @@ def _no_media(head: bytes) -> str | None:
         if error.reason != "unexpected end of data":
             return None
         text = head[: error.start].decode()
-    return None if _CONTROL.search(text) else "is not a picture or a video: its content looks like text"
+    return None if _CONTROL.search(text) else "not a picture or a video: its content looks like text"
 
 
 def _check_video(path: Path, head: bytes) -> None:
@@ -217,5 +228,5 @@ def _check_video(path: Path, head: bytes) -> None:
         if _DAMAGED.match(head):
             raise MediaError(path.name, "it is damaged or cut off: copy or download it again") from error
         raise MediaError(
-            path.name, "is not a picture or a video that can be read: save it as PNG, JPEG or MP4"
+            path.name, "not a picture or a video that can be read: save it as PNG, JPEG or MP4"
         ) from error

@@ -235,6 +235,8 @@ def _deepstack(config: ModelConfig) -> str:
     if not blocks:
         return "none"
     after = ", ".join(str(block + 1) for block in blocks)
+    if len(blocks) == 1:
+        return f"tower block {after} feeds the first decoder layer"
     return f"tower blocks {after} feed the first {len(blocks)} decoder layers"
 
 

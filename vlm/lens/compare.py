@@ -10,7 +10,7 @@ from pathlib import Path
 from vlm.chat.remote import AnyEngine
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession, Event
-from vlm.inputs.media import MediaOptions
+from vlm.inputs.media import MediaOptions, Medium, open_media
 from vlm.lens.attention import Looks, look
 from vlm.lens.subject import Lens
 from vlm.lens.words import Word, answer_words
@@ -36,14 +36,18 @@ def ask_side(
     options: MediaOptions | None = None,
     sampling: Sampling | None = None,
     stopped: Callable[[], bool] = bool,
+    open_media: Callable[[str | Path], Medium] = open_media,
 ) -> Generator[Event, None, Side | None]:
     """Ask in a new chat, pass the events on, then look; returns the side, None where it was stopped.
+
+    Args:
+        open_media: how files are opened, see `ChatSession`.
 
     Raises:
         InputError: the question or a file cannot be used under these settings.
     """
     trace = None
-    for event in ChatSession(engine).ask(question, files, sampling, options, stopped):
+    for event in ChatSession(engine, open_media).ask(question, files, sampling, options, stopped):
         trace = event if isinstance(event, Trace) else None
         yield event
     if trace is None:

@@ -85,7 +85,16 @@ def full_scores(checkpoint: Checkpoint, questions: int) -> Scores:
 
 
 def _level() -> Difficulty:
-    return replace(difficulty(1.0), earlier=0.0, zh=0.0, clips=0.0, pairs=0.0, reading=0.04, texts=(1,))
+    return replace(
+        difficulty(1.0),
+        earlier=0.0,
+        zh=0.0,
+        clips=0.0,
+        pairs=0.0,
+        reading=0.04,
+        texts=(1,),
+        clip_things=(1, 3),
+    )
 
 
 def _sections(questions: int) -> Iterator[tuple[str, Difficulty, int]]:

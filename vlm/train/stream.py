@@ -81,7 +81,8 @@ def difficulty(progress: float) -> Difficulty:
         )
     return Difficulty(
         {"count": (1, 4 if progress < 0.5 else 6)},
-        clips=0.4, pairs=0.06, earlier=0.08, empty=0.03, reading=0.3, texts=TEXTS, dialogues=0.12, zh=0.08,
+        clips=0.45, clip_things=(2, 3), pairs=0.06, earlier=0.08, empty=0.03, reading=0.3, texts=TEXTS,
+        dialogues=0.12, zh=0.08,
     )  # fmt: skip
 
 
@@ -169,7 +170,7 @@ class Stream:
         fps = rng.choice((0.5, 1.0, 2.0, 2.0, 2.0, 4.0))
         size = {**_size(rows, columns), "frames": (frames, frames)}
         # A clip has several times the tokens of a picture: fewer fit into the same time.
-        count = max(1, self.batch // 2)
+        count = max(1, self.batch * 3 // 4)
         return [self._clip(rng, level, size, fps) for _ in range(count)]
 
     def _clip(self, rng: Random, level: Difficulty, size: dict, fps: float) -> Sample:
@@ -180,7 +181,8 @@ class Stream:
         patches = to_patches(_frames("video", images, times), self.pixels)
         cells = clip_cells(clip, owners, patches)
         ask = _asker(lambda: questions.ask_clip(clip, rng, level.clip_kinds, level.split, level.zh))
-        count = self.segments * 5 // 4  # as many as fit into the same branches
+        # What happens is learnt from many clips, not from many questions.
+        count = max(1, self.segments * 3 // 4)
         return Sample((Picture(patches, cells),), self._segments(rng, level, clip, ask, count))
 
     def _segments(self, rng: Random, level: Difficulty, truth, ask, count: int) -> tuple[Segment, ...]:

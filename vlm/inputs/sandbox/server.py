@@ -138,7 +138,8 @@ def _answer(channel: socket.socket, request: dict, medium):
 
             header, arrays = wire.pack_patches(medium.patches(pixels, options, progress))
     except MediaError as error:
-        header, arrays = {"error": error.reason}, []
+        short = isinstance(error.__cause__, MemoryError) or "allocate memory" in str(error.__cause__)
+        header, arrays = {"memory": True} if short else {"error": error.reason}, []
     except MemoryError:
         header, arrays = {"memory": True}, []
     except Exception as error:  # a file that no reader foresaw

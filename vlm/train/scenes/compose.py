@@ -203,7 +203,7 @@ def _kinds(rng: Random, number: int) -> list[str]:
     """What each thing of a clip does: one of them or more does something, the others are still."""
     busy = rng.choice((1, 1, min(2, number), number))
     # Without movers now and then: only then can be asked what happens first.
-    moving, sudden = (0.6, 0.2) if rng.random() < 0.7 else (0.0, 0.5)
+    moving, sudden = (0.4, 0.3) if rng.random() < 0.7 else (0.0, 0.5)
     kinds = rng.choices(("moves", "appears", "disappears"), (moving, sudden, sudden), k=busy)
     kinds += ["still"] * (number - busy)
     rng.shuffle(kinds)

@@ -1,0 +1,187 @@
+"""The Lens, Anatomy and Compare panels, used as a person does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import EXAMPLES, WAIT, example, open_tab, send, wait_for_turn
+from PIL import Image
+from playwright.sync_api import expect
+from served import MODEL
+
+from vlm.chat.session import ChatSession
+from vlm.engines import open_engine
+from vlm.lens.attention import look
+from vlm.lens.subject import Lens
+from vlm.lens.words import answer_words
+
+PICTURE = "document.querySelector('#lens .gb-heat').toDataURL()"
+
+
+@pytest.fixture(scope="module")
+def looks():
+    """(words, looks) of the library for an example's question."""
+    engine = open_engine(MODEL, device="cpu")
+
+    def find(question: str, file: str, heads=None):
+        *_, trace = ChatSession(engine).ask(question, [EXAMPLES / file])
+        words = answer_words(trace, engine.tokenizer)
+        with Lens(engine).subject(trace.sequence) as subject:
+            chosen = engine.config.looking_heads if heads is None else heads
+            return [word.text for word in words], look(subject, words, chosen)
+
+    return find
+
+
+def brightest(page) -> int:
+    """The cell that the panel shows brightest, counted in the frame."""
+    expect(page.locator("#lens")).to_have_attribute("data-heat", re.compile(r"^\d+$"), timeout=WAIT)
+    return int(page.locator("#lens").get_attribute("data-heat"))
+
+
+def hover_lens(page, row: int, column: int) -> None:
+    rows, columns = map(int, page.locator("#lens .gb-heat").get_attribute("data-rows").split("×"))
+    box = page.locator("#lens .gb-heat").bounding_box()
+    x, y = box["x"] + (column + 0.5) * box["width"] / columns, box["y"] + (row + 0.5) * box["height"] / rows
+    page.mouse.move(x, y)
+
+
+def open_lens(page):
+    open_tab(page, "Lens")
+    words = page.locator("#lens .gb-word")
+    expect(words.first).to_be_visible(timeout=WAIT)
+    return words
+
+
+def changed(page, before: str) -> str:
+    page.wait_for_function(f"before => {PICTURE} !== before", arg=before, timeout=WAIT)
+    return page.evaluate(PICTURE)
+
+
+def test_words_cells_and_heads(page, looks, tmp_path):
+    example(page, "Describe")
+    words = open_lens(page)
+    texts, found = looks("Describe the picture.", "shapes.png")
+    assert words.all_inner_texts() == texts
+    for index in (3, 12, 21):  # square, triangle, heart
+        words.nth(index).hover()
+        expect(words.nth(index)).to_have_class(re.compile("gb-at"))
+        page.wait_for_function("cell => document.querySelector('#lens').dataset.heat === cell",
+                               arg=str(int(found.maps[index].argmax())), timeout=WAIT)  # fmt: skip
+    words.nth(3).click()  # holds
+    words.nth(12).hover()
+    expect(words.nth(3)).to_have_class(re.compile("gb-at"))
+    expect(page.locator("#lens .gb-word-line")).to_contain_text("Held")
+    held = page.evaluate(PICTURE)
+
+    nav = page.locator("#lens .gb-nav")
+    box = nav.bounding_box()
+    nav.click(position={"x": box["width"] * 3.5 / 6, "y": box["height"] * 4.5 / 6})
+    expect(page.locator("#lens .gb-nav-line")).to_contain_text("Layer 5, head 4")
+    alone = changed(page, held)
+    _, one = looks("Describe the picture.", "shapes.png", [(4, 3)])
+    assert brightest(page) == int(one.maps[3].argmax())
+    share = float(re.search(r"([\d.]+) %", page.locator("#lens .gb-nav-line").inner_text())[1])
+    assert abs(share - 100 * one.shares[4, 3, 3]) < 1
+    page.locator("#lens .gb-normal").check()
+    changed(page, alone)
+    page.locator("#lens .gb-normal").uncheck()
+    page.locator("#lens [data-heads=chosen]").click()
+
+    # the other way round: the words that looked at a cell
+    row, column = divmod(int(found.maps[3].argmax()), 6)
+    hover_lens(page, row, column)
+    page.mouse.down(), page.mouse.up()
+    expect(page.locator("#lens .gb-word-line")).to_contain_text("tinted")
+    tinted = page.evaluate(
+        "[...document.querySelectorAll('#lens .gb-word')].map((word) => word.style.background !== '')"
+    )
+    column_of = found.maps[:, row * 6 + column]
+    assert tinted[int(column_of.argmax())] and not tinted[int(column_of.argmin())]
+    expect(page.locator("#lens .gb-read")).to_contain_text("of the word's attention")
+
+    page.locator("#lens .gb-tint").check()
+    expect(page.locator("#lens .gb-word-line")).to_contain_text("% sure", timeout=WAIT)
+    page.locator("#lens .gb-tint").uncheck()
+
+    page.locator("#lens [data-mode=cells]").click()  # the held cell
+    expect(page.locator("#lens .gb-nearest dd")).to_have_count(8, timeout=WAIT)
+    expect(page.locator("#lens .gb-nearest dt").nth(1)).to_have_text("tap 1")
+    page.locator("#lens [data-mode=tower]").click()
+    hover_lens(page, row, column)
+    page.mouse.down(), page.mouse.up()
+    expect(page.locator("#lens .gb-tower-line")).to_contain_text("whole frame", timeout=WAIT)
+    before = page.evaluate(PICTURE)
+    page.select_option("#lens .gb-block-pick", "0")
+    changed(page, before)
+
+    page.locator("#lens [data-mode=words]").click()
+    saved = {}
+    for kind in ("png", "csv", "npz"):
+        with page.expect_download() as download:
+            page.click(f"#lens [data-save={kind}]")
+        saved[kind] = Path(download.value.path()).read_bytes()
+    assert Image.open(io.BytesIO(saved["png"])).size == (224, 224)
+    lines = list(csv.DictReader(io.StringIO(saved["csv"].decode())))
+    assert len(lines) == len(texts) * 36
+    assert np.abs(np.load(io.BytesIO(saved["npz"]))["maps"] - found.maps).max() < 1e-3
+
+
+def test_a_clip_is_scrubbed_and_the_export_works_alone(page, browser, looks, tmp_path):
+    example(page, "Which way")
+    open_lens(page)
+    _, found = looks("Which way does the circle move?", "moving_circle.mp4")
+    scrub, each = page.locator("#lens .gb-scrub input"), []
+    scrub.focus()
+    count = int(scrub.get_attribute("max")) + 1
+    frames = found.maps[0].reshape(count, -1)
+    for frame in range(count):
+        expect(page.locator("#lens .gb-scrub span")).to_contain_text(f"Moment {frame + 1} of {count}")
+        brightest(page)
+        page.wait_for_function("cell => document.querySelector('#lens').dataset.heat === cell",
+                               arg=str(int(frames[frame].argmax())), timeout=WAIT)  # fmt: skip
+        each.append(page.evaluate(PICTURE))
+        page.keyboard.press("ArrowRight")
+    assert len(set(each)) == count
+    with page.expect_download() as download:
+        page.click("#export-html")
+    file = tmp_path / "chat.html"
+    download.value.save_as(file)
+    context = browser.new_context(offline=True)
+    alone = context.new_page()
+    errors = []
+    alone.on("pageerror", lambda error: errors.append(str(error)))
+    alone.goto(file.as_uri())
+    alone.click("[data-panel=lens]")
+    expect(alone.locator("#lens .gb-word").first).to_be_visible()
+    assert brightest(alone) == int(frames[0].argmax())
+    alone.click("[data-panel=anatomy]")
+    expect(alone.locator("#anatomy .gb-stage-box").first).to_contain_text("Files")
+    context.close()
+    assert not errors
+
+
+def test_boxes_anatomy_and_two_settings(page):
+    example(page, "Describe")
+    send(page, "Give the bounding box of the heart.")
+    wait_for_turn(page, 2)
+    open_lens(page)
+    page.locator("#lens [data-mode=boxes]").click()
+    expect(page.locator("#lens .gb-regions li")).to_contain_text("box: x")
+    expect(page.locator("#lens .gb-raw")).to_contain_text("bbox_2d")
+    open_tab(page, "Anatomy")
+    tower = page.locator("#anatomy [data-stage=Tower]")
+    expect(tower).to_contain_text("parameters", timeout=WAIT)
+    tower.locator("summary").first.click()
+    expect(tower).to_contain_text("patch_embed")
+    expect(page.locator("#anatomy .gb-families")).to_contain_text("RMSNorm")
+    open_tab(page, "Compare")
+    page.click("#compare-go")
+    expect(page.locator("#compare .gb-compared")).to_have_count(2, timeout=WAIT)
+    tokens = page.locator("#compare .gb-figures tr", has_text="Vision tokens").locator("td")
+    assert tokens.all_inner_texts()[1:] == ["36", "9"]

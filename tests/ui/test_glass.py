@@ -1,0 +1,161 @@
+"""What the lens panels may ask of the service, and what hostile requests get."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gc
+import io
+
+import numpy as np
+import pytest
+
+from ui.compare import SAME, _choice
+from ui.examples import FOLDER
+from ui.service import Choice, Refused, Service, Working, backend
+from ui.service.glass import GONE, OTHER
+from ui.state import Ask, Settings, UserSession
+from vlm.chat.session import Engine
+from vlm.lens.attention import look
+from vlm.lens.subject import Lens
+from vlm.lens.words import answer_words
+
+
+@pytest.fixture
+def service(tiny):
+    service = Service(Engine(tiny.model, tiny.tokenizer, "tiny"))
+    service._facts = backend.facts(service.engine)
+    return service
+
+
+@pytest.fixture
+def user(service):
+    return UserSession()
+
+
+@pytest.fixture
+def asked(service, user):
+    """``asked(text, *files)`` → the run of a real turn."""
+
+    def ask(text, *files):
+        user.begin()
+        *_, last = service.turn(user, Ask(text, tuple(str(FOLDER / file) for file in files)))
+        user.end()
+        return last.run
+
+    return ask
+
+
+def numbers(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), np.uint8)
+
+
+def test_maps_are_the_librarys_in_255_steps(service, asked):
+    run = asked("Describe the picture.", "shapes.png")
+    ask = {"run": run.run_id}
+    opened = service.glass.ask(ask | {"what": "open"})
+    words = answer_words(run.trace, service.engine.tokenizer)
+    assert opened["words"] == [word.text for word in words] and opened["layers"] == 6
+    for how, heads in (("mean", None), ("mean", "all"), ("max", [[4, 0], [5, 3]])):
+        got = service.glass.ask(ask | {"what": "look", "first": 0, "heads": heads, "how": how})
+        with Lens(service.engine).subject(run.trace.sequence) as subject:
+            chosen = {None: service.engine.config.looking_heads, "all": ()}
+            pairs = chosen.get(heads, heads) if not isinstance(heads, list) else heads
+            looks = look(subject, words, [tuple(pair) for pair in pairs], how)
+        for row, map_ in zip(looks.maps, got["maps"], strict=True):
+            assert np.abs(numbers(map_["shades"]) / 255 * map_["top"] - row).max() <= map_["top"] / 254
+        shares = numbers(got["shares"]).reshape(len(words), 6, 6).transpose(1, 2, 0)
+        assert np.abs(shares / 255 - looks.shares).max() <= 1 / 254
+
+
+def test_the_other_instruments_answer(service, asked):
+    run = asked("Give the bounding box of the heart.", "shapes.png")
+    ask = {"run": run.run_id}
+    sure = service.glass.ask(ask | {"what": "sure", "first": 0})["sure"]
+    assert all(0 < word["probability"] <= 1 for word in sure)
+    stages = service.glass.ask(ask | {"what": "cell", "medium": 0, "cell": 9})["stages"]
+    assert [name for name, _ in stages][:3] == ["connector", "tap 1", "layer 1"]
+    assert all(len(words) == 5 for _, words in stages)
+    patch = service.glass.ask(
+        ask | {"what": "patch", "medium": 0, "frame": 0, "row": 3, "column": 4, "block": 2, "head": 1}
+    )
+    assert len(numbers(patch["shades"])) == 144 and numbers(patch["inside"]).all()
+    anatomy = service.glass.ask(ask | {"what": "stages"})
+    assert [stage["name"] for stage in anatomy["stages"]][2:4] == ["Tower", "Connector"]
+    assert len(anatomy["families"][0][1]) == 4
+
+
+def test_files_hold_every_word(service, asked):
+    run = asked("What colour is the circle?", "circle.png")
+    ask = {"run": run.run_id, "what": "file", "heads": "all", "how": "mean"}
+    text = base64.b64decode(service.glass.ask(ask | {"kind": "csv"})["base64"]).decode()
+    lines = list(csv.DictReader(io.StringIO(text)))
+    words = answer_words(run.trace, service.engine.tokenizer)
+    assert len(lines) == 36 * len(words) and lines[0]["medium"] == "circle.png"
+    stored = np.load(io.BytesIO(base64.b64decode(service.glass.ask(ask | {"kind": "npz"})["base64"])))
+    assert stored["maps"].shape == (len(words), 36)
+
+
+HOSTILE = [
+    None, [], "x", 7, {}, {"run": None}, {"run": ["a"]}, {"run": "guess", "what": "open"}, {"run": {}},
+    {"what": "_engine"}, {"what": []}, {"what": {}}, {"what": "look", "heads": 5},
+    {"what": "look", "heads": [["a", "b"]]}, {"what": "look", "heads": [[99, 0]]},
+    {"what": "look", "heads": [[1]]},    {"what": "look", "heads": [[-1, -1]]},
+    {"what": "look", "first": "x"}, {"what": "look", "first": 10**9},
+    {"what": "look", "first": None}, {"what": "cell"}, {"what": "cell", "medium": 9, "cell": 0},
+    {"what": "cell", "medium": 0, "cell": -1}, {"what": "cell", "medium": 0, "cell": 10**12},
+    {"what": "cell", "medium": "0x", "cell": 1}, {"what": "patch"},
+    {"what": "patch", "medium": 0, "frame": 5, "row": 0, "column": 0, "block": 0},
+    {"what": "patch", "medium": 0, "frame": 0, "row": 99, "column": 0, "block": 0},
+    {"what": "patch", "medium": 0, "frame": 0, "row": 0, "column": 0, "block": 77},
+    {"what": "patch", "medium": 0, "frame": 0, "row": 0, "column": 0, "block": 0, "head": 50},
+]  # fmt: skip
+
+
+def test_hostile_requests_are_refused_in_words(service, asked):
+    run = asked("What colour is the circle?", "circle.png")
+    for request in HOSTILE:
+        if isinstance(request, dict) and "what" in request and "run" not in request:
+            request = {"run": run.run_id, **request}
+        got = service.glass.ask(request)
+        assert got.keys() == {"error"} and "Traceback" not in got["error"], request
+    assert service.glass.ask({"run": "guess", "what": "look"}) == {"error": GONE}
+    assert "maps" in service.glass.ask({"run": run.run_id, "what": "look"})
+
+
+def test_a_turn_without_a_picture_has_nothing_to_look_at(service, asked):
+    run = asked("Hello")
+    assert "no picture" in service.glass.ask({"run": run.run_id, "what": "look"})["error"]
+
+
+def test_a_turn_of_a_model_that_is_gone(service, asked, user, tiny):
+    run = asked("What colour is the circle?", "circle.png")
+    assert "maps" in service.glass.ask({"run": run.run_id, "what": "look"})
+    user.part()
+    service.glass.forget()
+    service.engine = Engine(tiny.model, tiny.tokenizer, "tiny")
+    gc.collect()
+    assert service.glass.ask({"run": run.run_id, "what": "look"}) == {"error": OTHER}
+
+
+def test_a_turn_under_other_settings(service, asked, user):
+    run = asked("What colour is the circle?", "circle.png")
+    with pytest.raises(Refused, match="Change something"):
+        list(service.compare(user, run.run_id, Settings(), None))
+    with pytest.raises(Refused, match="no longer kept"):
+        list(service.compare(UserSession(), run.run_id, Settings(edge=96), None))
+    *working, last = service.compare(
+        user, run.run_id, Settings(edge=96), Choice(quantize="nf4", device="cpu")
+    )
+    assert all(isinstance(told, Working) for told in working) and any("loading" in t.text for t in working)
+    left, right = last["sides"]
+    assert (left["figures"]["Vision tokens"], right["figures"]["Vision tokens"]) == (36, 9)
+    assert (left["figures"]["Weights"], right["figures"]["Weights"]) == ("none", "nf4")
+    assert len(numbers(right["maps"][0]["shades"])) == 9 and left["label"] == "As it was"
+    assert right["label"] == "96 px, tiny, nf4" and len(user.exchanges) == 1
+
+
+def test_what_the_right_side_runs_on(service):
+    assert _choice(service, SAME, SAME) is None
+    assert _choice(service, SAME, "nf4") == Choice(quantize="nf4")
+    assert _choice(service, "some/model", SAME).model == "some/model"

@@ -1,0 +1,79 @@
+let data = null, shown = null, asking = false;
+
+const size = (bytes) => {
+  const [unit, step] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, least]) => bytes >= least) ?? ["B", 1];
+  return `${(bytes / step).toFixed(step > 1 ? 1 : 0)} ${unit}`;
+};
+const short = (count) => {
+  const [unit, step] = [["B", 1e9], ["M", 1e6], ["K", 1e3]].find(([, least]) => count >= least) ?? ["", 1];
+  return `${(count / step).toFixed(step > 1 ? 1 : 0)} ${unit}`.trim();
+};
+
+// A module and what is in it, unfolded by a click.
+const branch = ({ name, kind, parameters, shapes, children }) => {
+  const label = make("span", "gb-module");
+  label.append(make("b", "", name === kind ? "Modules" : name), make("span", "gb-soft", ` ${kind} · ${short(parameters)}`));
+  const own = shapes.map(([key, shape]) => make("p", "gb-soft gb-shape", `${key} ${shape.join(" × ")}`));
+  if (!children.length && !own.length) return label;
+  const node = make("details", "gb-branch"), head = make("summary");
+  head.append(label);
+  node.append(head, ...own);
+  node.addEventListener("toggle", () => { if (node.childElementCount === 1 + own.length) node.append(...children.map(branch)); });
+  return node;
+};
+
+const arrow = ({ name, shape, letters, meaning }) => {
+  const node = make("div", "gb-edge");
+  node.append(make("i", "", "↓"), make("b", "", shape.map(number).join(" × ")), make("span", "gb-soft", `${name} (${letters}): ${meaning}`));
+  return node;
+};
+
+const box = ({ name, meaning, parameters, nbytes, tree }, most) => {
+  const node = make("div", "gb-card gb-stage-box");
+  const head = make("div", "gb-stage-head");
+  head.append(make("b", "", name));
+  if (parameters) head.append(make("span", "", `${short(parameters)} parameters · ${size(nbytes)}`));
+  const bar = make("i", "gb-weight");
+  bar.style.width = `${(100 * nbytes) / most}%`;
+  node.append(head, ...(parameters ? [bar] : []), make("p", "gb-soft", meaning), ...tree.map(branch));
+  node.dataset.stage = name;
+  return node;
+};
+
+const showFamilies = (rows) => {
+  const names = Object.keys(rows[0][1]);
+  const line = (tag, texts) => {
+    const node = make("tr");
+    node.append(...texts.map((text) => make(tag, "", text)));
+    return node;
+  };
+  find(".gb-families").replaceChildren(line("th", ["", ...names]), ...rows.map(([aspect, values, differs]) => {
+    const node = line("td", [aspect, ...names.map((name) => values[name])]);
+    if (differs) node.classList.add("gb-differs");
+    return node;
+  }));
+  find(".gb-families-head").hidden = find(".gb-families-line").hidden = false;
+};
+
+const show = (got) => {
+  find(".gb-note-line").textContent = got.error ?? "";
+  find(".gb-diagram").replaceChildren();
+  if (got.error) return;
+  const most = Math.max(...got.stages.map(({ nbytes }) => nbytes));
+  find(".gb-diagram").replaceChildren(...got.stages.flatMap((stage) => [box(stage, most), ...stage.out.map(arrow)]));
+  showFamilies(got.families);
+};
+
+const look = async () => {
+  if (!data || !element.clientWidth || shown === data.run || asking) return;
+  [asking, shown] = [true, data.run];
+  try {
+    show(data.baked ? data.baked.stages : await server.ask({ run: data.run, what: "stages" }));
+  } catch {
+    find(".gb-note-line").textContent = "The app does not answer: is it still running?";
+  }
+  asking = false;
+  look(); // another turn may be shown by now
+};
+
+keepDrawn((fresh) => { data = fresh; look(); }, look);

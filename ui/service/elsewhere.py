@@ -1,0 +1,35 @@
+"""What the media of a turn would cost under other families, worked out once a medium."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ui.state import Ask
+
+if TYPE_CHECKING:
+    from vlm.records import Trace
+
+
+class Elsewhere:
+    """Keeps the rows of ``most`` media, by their digests."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._rows: OrderedDict[str, list[dict]] = OrderedDict()
+
+    def rows(self, trace: Trace, ask: Ask, open_media: Callable) -> tuple[list[dict] | None, ...]:
+        """One entry a medium of the conversation; the files at hand are those of ``ask``, the last ones."""
+        from ui.service import backend
+
+        media = trace.sequence.media
+        for file, medium in zip(reversed(ask.files), reversed(media), strict=False):
+            if medium.digest not in self._rows:
+                try:
+                    self._rows[medium.digest] = backend.elsewhere(file, ask.settings, open_media)
+                except (backend.InputError, OSError):
+                    continue  # too long and thin for another family, or cleaned away
+        while len(self._rows) > self._most:
+            self._rows.popitem(last=False)
+        return tuple(self._rows.get(medium.digest) for medium in media)
