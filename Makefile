@@ -18,8 +18,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(VENV)/.run
-	$(BIN)/python -m vlm bench $(ARGS)
+# Needs transformers, decord and matplotlib to compare with and to draw.
+bench: $(VENV)/.dev
+	$(BIN)/python -m vlm bench --write docs $(ARGS)
 
 screenshots: $(VENV)/.dev browser
 	$(BIN)/python tests/browser/screenshots.py

@@ -73,12 +73,14 @@ def test_what_does_not_fit_comes_with_ways_out(disc):
 
 
 def test_bench_measures_and_compares():
-    done = vlm("bench", "--model", "tiny", "--quick", "--json")
+    done = vlm("bench", "--model", "tiny", "--quick", "--json", "--row", "turn5_first_token")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     (row,) = (row for row in report["rows"] if row["name"] == "turn5_first_token")
     assert row["ratio"] == pytest.approx(row["reference"] / row["ours"])
     assert "greedy tokens identical" in row["note"] and report["machine"]["cores"] > 0
+    fields = {"name", "ours", "reference", "unit", "ratio", "limit", "of_limit", "spread", "note"}
+    assert set(row) == fields
 
 
 def test_inspect_needs_no_weights_and_reports_every_stage(disc, tmp_path):

@@ -30,6 +30,10 @@ MaxPixels = Annotated[int | None, typer.Option(help="most pixels of a picture or
 Boxed = Annotated[
     bool, typer.Option("--sandbox", help="read the files in processes with limits on memory and time (Linux)")
 ]
+Approximate = Annotated[
+    bool,
+    typer.Option("--approximate", help="nearest key frames of clips, large JPEGs at reduced size: quicker"),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 
 QUANTIZE_HELP = "none, nf4 (or 4bit), int8 (or 8bit), int4 (quickest); auto: nf4 where the model does not fit"
@@ -58,6 +62,7 @@ def chat(
     max_frames: MaxFrames = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
+    approximate: Approximate = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32")] = "auto",
     attention: Annotated[str, typer.Option(help="auto, flash, varlen, sdpa or eager")] = "auto",
@@ -81,7 +86,9 @@ def chat(
         max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed,
         tuple(stop or ()), logprobs, lookup,
     )  # fmt: skip
-    options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
+    options = MediaOptions(
+        fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels, approximate=approximate
+    )
     there = {"engine": engine, "config": config, "api_key": api_key, "timeout": timeout}
     here = {"device": device, "dtype": dtype, "attention": attention, "quantize": quantize}
     session = ChatSession(open_engine(model, **there, **here), _opener(sandbox))
@@ -131,6 +138,7 @@ def inspect(
     max_frames: MaxFrames = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
+    approximate: Approximate = False,
     positions: Annotated[
         Path | None, typer.Option(help="write input_ids and position_ids to this .npz")
     ] = None,
@@ -143,7 +151,9 @@ def inspect(
     from vlm.report import inspect_media, write_positions
 
     config, tokenizer = open_config(model)
-    options = MediaOptions(fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels)
+    options = MediaOptions(
+        fps=fps, max_frames=max_frames, min_pixels=min_pixels, max_pixels=max_pixels, approximate=approximate
+    )
     report, sequence = inspect_media(media, model, config, tokenizer, prompt, options, _opener(sandbox))
     if positions:
         write_positions(sequence, positions)
@@ -297,14 +307,15 @@ def bench(
     from vlm.bench.page import write_page
     from vlm.bench.suite import Suite
 
-    suite, facts = Suite(model, device, quick), shown.machine(device)
+    suite = Suite(model, device, quick)
+    facts = shown.machine(device) | suite.limits.facts()
     measured = []
     for one in suite.measure(tuple(row or ())):
         measured.append(one)
         if sys.stderr.isatty() or write:
             typer.echo(f"{one.name}: {one.ours:,.1f} {one.unit}", err=True)
     if write:
-        write_page(write, measured, facts, suite.limits)
+        write_page(write, measured, facts)
     typer.echo(json.dumps(shown.as_json(measured, facts)) if as_json else shown.table(measured))
 
 

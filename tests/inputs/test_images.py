@@ -8,7 +8,8 @@ from media_files import PIXELS
 from PIL import Image
 
 from vlm.inputs import images
-from vlm.inputs.media import MediaOptions, read_media, sniff
+from vlm.inputs.media import MediaOptions, open_media, read_media, sniff
+from vlm.inputs.patches import fit_frames
 from vlm.records import MediaError
 
 
@@ -101,6 +102,28 @@ def test_a_large_photo_is_halved_and_says_so(tmp_path, monkeypatch):
         assert frames.pixels.shape == (1, 100, 50, 3) or frames.pixels.shape == (1, 200, 100, 3)
         assert (frames.width, frames.height) == (400, 800)
         assert "reduced" in frames.notes[0]
+
+
+def test_approximate_decodes_a_jpeg_at_reduced_size(tmp_path):
+    noise = Image.effect_mandelbrot((1600, 800), (-2, -1, 1, 1), 50).convert("RGB")
+    medium = open_media(_save(tmp_path / "a.jpg", noise))
+    exact, quick = (medium.patches(PIXELS, MediaOptions(approximate=flag)) for flag in (False, True))
+    assert exact.grid_thw == quick.grid_thw and (quick.width, quick.height) == (1600, 800)
+    assert "approximate: reduced" in quick.notes[0] and exact.notes == ()
+    assert np.abs(exact.resized.astype(int) - quick.resized).mean() < 8  # of 255; a picture of sharp edges
+    png = open_media(_save(tmp_path / "a.png", noise)).patches(PIXELS, MediaOptions(approximate=True))
+    assert png.notes == ()  # decoding all of it is no slower
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_fitting_inside_pillow_changes_no_pixel(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = Image.effect_mandelbrot((320, 180), (-2, -1, 1, 1), 50).convert("RGB")
+    path = _save(tmp_path / "a.jpg", noise, exif=exif)
+    whole, fitted = read_media(path, PIXELS), open_media(path).patches(PIXELS)
+    np.testing.assert_array_equal(fitted.resized, fit_frames(whole, PIXELS).resized)
+    assert (fitted.width, fitted.height) == (whole.width, whole.height)
 
 
 def test_reduction_keeps_what_the_model_sees():

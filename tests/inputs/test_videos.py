@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ from media_files import PIXELS, index_of, picture, repeat_video, write_video
 
 from vlm.inputs import containers
 from vlm.inputs.media import MediaOptions, read_media
+from vlm.inputs.sandbox import Sandbox
 from vlm.records import MediaError
 
 ALL = MediaOptions(num_frames=1000)
@@ -203,3 +205,16 @@ def test_a_two_hour_clip_stays_small(tmp_path):
     path.unlink()  # pytest keeps the folders of three runs
     assert int(count) == 64 and float(last) == pytest.approx(7199.9)
     assert int(kilobytes) / (1024 if sys.platform == "darwin" else 1) < 1_500_000
+
+
+def test_approximate_takes_the_nearest_key_frames(tmp_path):
+    """Key frames every 10 of 45: what would be frames 0, 11, 22, 33, 44 comes from 0, 10, 20, 30, 40."""
+    path = write_video(tmp_path / "a.mp4", frames=45, options={"g": "10", "bf": "0", "sc_threshold": "0"})
+    frames = _read(path, num_frames=5, approximate=True)
+    assert _indices(frames) == [0, 10, 20, 30, 40]
+    assert frames.timestamps == pytest.approx((0, 1, 2, 3, 4))
+    few = _read(path, num_frames=20, approximate=True)
+    assert _indices(few) == [0, 10, 20, 30, 40]  # each once
+    with closing(Sandbox()) as sandbox:
+        apart = sandbox.open(path).patches(PIXELS, MediaOptions(num_frames=5, approximate=True))
+    np.testing.assert_array_equal(apart.resized, frames.pixels)

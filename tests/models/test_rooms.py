@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vlm.config import DecoderConfig
+from vlm.config import DecoderConfig, VisionConfig
 from vlm.models.cache import KVCache
 from vlm.models.decoder import DecoderLayer
 from vlm.models.grid import (
@@ -19,6 +19,7 @@ from vlm.models.grid import (
 )
 from vlm.models.layers import RMSNorm
 from vlm.models.rope import inverse_frequencies, mrope_axes, mrope_table, rotate
+from vlm.models.tower import VisionTower
 
 CONFIG = DecoderConfig(
     8,
@@ -162,3 +163,14 @@ def test_windows_cover_each_patch_once_and_stay_in_their_frame():
             assert len(frames[stop - length : stop].unique()) == 1
             assert (cells // 3).unique(dim=0).shape[0] == 1, "one window of 3 × 3 cells"
         start += count * length
+
+
+def test_what_a_chat_left_behind_can_be_trained_on():
+    """Tables are kept between calls; made under inference mode they could not be saved for a gradient."""
+    config = VisionConfig(2, 32, 2, 48, 40, 14, norm="rms", mlp="swiglu", patch_bias=False, window_size=84)
+    tower, pixels = VisionTower(config), torch.randn(16 * 14, config.patch_dim)
+    with torch.inference_mode():
+        tower(pixels, ((1, 16, 14),))
+    features, _ = tower(pixels, ((1, 16, 14),))
+    features.sum().backward()
+    assert tower.patch_embed.weight.grad.abs().sum() > 0

@@ -24,6 +24,7 @@ from stages import (
 )
 from talks import TALKS
 
+from vlm.models import decoder as decoders
 from vlm.models import tower as towers
 
 QWEN2, QWEN25, QWEN3, MOE = "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"
@@ -117,7 +118,8 @@ EACH = [(case, family) for case in CASES for family in case.families]
 def test_mistake_is_seen(case, family, twins, monkeypatch):
     twin, talk = twins(family), TALKS[case.talk]
     case.check(twin, talk)  # right as it stands
-    monkeypatch.setattr(towers, "layouts", towers.layouts.__wrapped__)  # the right one is kept
+    for room, kept in ((towers, "layouts"), (decoders, "_rotary")):  # or the right ones are used again
+        monkeypatch.setattr(room, kept, getattr(room, kept).__wrapped__)
     case.mistake(monkeypatch, twin)
     with pytest.raises(AssertionError, match=rf"^{re.escape(case.stage)}"):
         case.check(twin, talk)

@@ -19,6 +19,9 @@ class Limits:
     bandwidth: float
     products: float
 
+    def facts(self) -> dict:
+        return {"read_gb_s": round(self.bandwidth / 1e6, 1), "gflop_s": round(self.products / 1e6)}
+
     def reading(self, nbytes: float) -> float:
         """Milliseconds to read so many bytes once."""
         return nbytes / self.bandwidth

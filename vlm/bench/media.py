@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ PHOTO = (4000, 3000)
 PIXELS = 1_003_520  # the usual limit for a picture in Qwen's examples: 1,280 tokens of 28 × 28 pixels
 
 
-def image_preprocess(folder: Path, runs: int) -> Row:
+def image_preprocess(folder: Path, runs: int) -> list[Row]:
     """A 12-megapixel JPEG to patches, against transformers' Pillow processor."""
     from transformers import Qwen2VLImageProcessorPil
 
@@ -33,10 +34,18 @@ def image_preprocess(folder: Path, runs: int) -> Row:
         with Image.open(file) as picture:
             processor(picture, return_tensors="pt")
 
-    ours, theirs = alternate(
-        runs, lambda: with_pixels(open_media(file).patches(pixels, options), pixels), reference
+    quick = replace(options, approximate=True)
+    ours, draft, theirs = alternate(
+        runs,
+        lambda: with_pixels(open_media(file).patches(pixels, options), pixels),
+        lambda: with_pixels(open_media(file).patches(pixels, quick), pixels),
+        reference,
     )
-    return faster("image_preprocess", ours, theirs, note="12-megapixel JPEG to patches; exact")
+    what = "12-megapixel JPEG to patches"
+    return [
+        faster("image_preprocess", ours, theirs, note=f"{what}; exact"),
+        faster("image_preprocess_approximate", draft, theirs, note=f"{what}; decoded at reduced size"),
+    ]
 
 
 def video_frames(folder: Path, name: str, seconds: int, size: tuple[int, int], runs: int) -> list[Row]:
@@ -46,12 +55,19 @@ def video_frames(folder: Path, name: str, seconds: int, size: tuple[int, int], r
     pixels = open_config("qwen2.5-vl-3b")[0].pixels
     options = MediaOptions(num_frames=FRAMES, max_pixels=100_352)
     indices = set(np.linspace(0, seconds * 24 - 1, FRAMES).round().astype(int).tolist())
-    sides = [lambda: open_media(file).read(pixels, options), lambda: _sequential(file, indices)]
+    quick = replace(options, approximate=True)
+    sides = [
+        lambda: open_media(file).read(pixels, options),
+        lambda: open_media(file).read(pixels, quick),
+        lambda: _sequential(file, indices),
+    ]
     if importlib.util.find_spec("decord"):
         sides.append(lambda: _decord(file, sorted(indices)))
-    ours, sequential, *decord = alternate(runs, *sides)
+    ours, nearest, sequential, *decord = alternate(runs, *sides)
     what = f"{FRAMES} frames of {seconds} s, {size[0]} × {size[1]}, H.264; ours also resizes"
     rows = [faster(f"video_frames_{name}", ours, sequential, note=f"{what}; reference: PyAV, decoding all")]
+    near = f"{what}; nearest key frames; reference: PyAV, decoding all"
+    rows.append(faster(f"video_frames_{name}_approximate", nearest, sequential, note=near))
     for theirs in decord:
         rows.append(faster(f"video_frames_{name}_decord", ours, theirs, note=f"{what}; reference: decord"))
     return rows

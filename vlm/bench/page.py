@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from vlm.bench.rows import Row, table
@@ -17,8 +19,8 @@ Written by `make bench` (`python -m vlm bench --write docs`); run it again to me
 Ratios compare medians of alternating runs within one run of the command, so other work on the machine
 slows both sides; above 1 ours is faster. The reference is `transformers` {transformers} with its fused
 attention, on the same random bfloat16 weights in the same memory, unless the row says otherwise. Limits come
-from this machine's own speed just before: {bandwidth:.1f} GB/s read by a matrix times a vector,
-{products:,.0f} GFLOP/s of a square product.
+from this machine's own speed just before each run: memory read by a matrix times a vector ("read gb s"),
+and a square product in bfloat16 ("gflop s").
 
 ![Ratios of this run]({picture})
 
@@ -37,20 +39,41 @@ can run on a CPU is tested with stand-ins; `python -m vlm bench --device cuda` m
 """
 
 
-def write_page(folder: Path, rows: list[Row], facts: dict, limits) -> None:
-    """Write performance.md and its picture into ``folder``."""
+def write_page(folder: Path, rows: list[Row], facts: dict) -> None:
+    """Write performance.md and its picture into ``folder``.
+
+    performance.json beside them keeps the rows, so that some can be measured again: they take the place of
+    the earlier ones, each with the machine's state of its own run.
+    """
     import transformers
 
-    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
-    scaling = [row for row in rows if row.name.startswith(("vision_tokens_", "cache_", "frames_"))]
-    main = [row for row in rows if row not in scaling]
+    kept = folder / "performance.json"
+    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    known |= {row.name: {"row": asdict(row), "machine": facts} for row in rows}
+    kept.write_text(json.dumps(known, indent=1))
+    everything = [Row(**entry["row"]) for entry in known.values()]
+    scaling = [row for row in everything if row.name.startswith(("vision_tokens_", "cache_", "frames_"))]
+    main = [row for row in everything if row not in scaling]
     draw(main, scaling, folder / PICTURE)
     text = _TEXT.format(
-        machine=f"Machine: {told}.", transformers=transformers.__version__,
-        bandwidth=limits.bandwidth / 1e6, products=limits.products / 1e6,
-        picture=PICTURE, rows=table(main), scaling=table(scaling),
+        machine=_machines([entry["machine"] for entry in known.values()]),
+        transformers=transformers.__version__, picture=PICTURE, rows=table(main), scaling=table(scaling),
     )  # fmt: skip
     (folder / "performance.md").write_text(text, encoding="utf-8")
+
+
+def _machines(runs: list[dict]) -> str:
+    """What all runs share, and the range of what they do not."""
+    told = []
+    for name in runs[0]:
+        values = [run.get(name) for run in runs]
+        if len({str(value) for value in values}) == 1:
+            told.append(f"{name.replace('_', ' ')} {values[0]}")
+        elif all(isinstance(value, int | float) for value in values):
+            told.append(f"{name.replace('_', ' ')} {min(values)} to {max(values)}")
+        else:
+            told.append(f"{name.replace('_', ' ')} {' or '.join(sorted({str(value) for value in values}))}")
+    return f"Machine: {', '.join(told)}."
 
 
 def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
@@ -69,6 +92,8 @@ def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
         bars.annotate(f" {row.ratio:.2f}", (row.ratio, index), va="center", fontsize=8)
     for kind, label in (("vision_tokens", "vision tokens"), ("cache", "cached tokens"), ("frames", "frames")):
         own = [row for row in scaling if row.name.startswith(f"{kind}_")]
+        if not own:
+            continue
         sizes = [int(row.name.rpartition("_")[2]) for row in own]
         (line,) = lines.plot(sizes, [row.ours for row in own], marker="o", label=f"{label}, ours")
         both = [(size, row.reference) for size, row in zip(sizes, own, strict=True) if row.reference]
@@ -79,7 +104,8 @@ def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
             color=line.get_color(),
             label=f"{label}, reference",
         )
-    lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
-    lines.legend(fontsize=8)
+    if scaling:
+        lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
+        lines.legend(fontsize=8)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -79,7 +79,7 @@ class Suite:
 
     def _image(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
-            return [media.image_preprocess(Path(folder), self.runs)]
+            return media.image_preprocess(Path(folder), self.runs)
 
     def _videos(self) -> list[Row]:
         clips = (

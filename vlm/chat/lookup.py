@@ -57,7 +57,10 @@ class Lookahead:
         self._guesses = self._text.guess(most) if most > 0 and self._worth.trying() else []
         start = time.perf_counter()
         position = self._fed - 1 + self._offset
-        first, *self._rows = self.model.steps([token, *self._guesses], position, self.cache)
+        if self._guesses:
+            first, *self._rows = self.model.steps([token, *self._guesses], position, self.cache)
+        else:
+            first, self._rows = self.model.step(token, position, self.cache), []
         self._worth.called(len(self._guesses), time.perf_counter() - start if self._timed else 1.0)
         self.calls += 1
         return first

@@ -38,6 +38,7 @@ class Clip:
     height: int
     read: Callable[[list[int]], Iterator[tuple[int, np.ndarray]]]
     notes: tuple[str, ...] = ()
+    keys: tuple[int, ...] = ()  # indices of the frames that need no others to be decoded, ascending
 
 
 def read_clip(clip: Clip, pixels: PixelConfig, options: MediaOptions, progress: Progress | None) -> Frames:
@@ -83,8 +84,19 @@ def sample_clip(
         raise MediaError(
             clip.name, f"it is {clip.duration:.1f} s long, so nothing is left from {options.start} s on"
         )
+    if options.approximate and clip.keys:
+        wanted = _nearest(clip.keys, wanted)
     times = tuple(clip.times[wanted].tolist())
     return wanted, times, sampled_fps(len(wanted), clip.times, clip.fps, options)
+
+
+def _nearest(keys: tuple[int, ...], wanted: list[int]) -> list[int]:
+    """Of ascending ``keys`` the nearest to each wanted index, each once."""
+    keys = np.asarray(keys)
+    after = np.searchsorted(keys, wanted).clip(1, len(keys) - 1) if len(keys) > 1 else np.zeros(1, int)
+    before = np.maximum(after - 1, 0)
+    nearer = np.where(keys[after] - wanted < wanted - keys[before], after, before)
+    return np.unique(keys[nearer]).tolist()
 
 
 def digest(kind: str, pixels: np.ndarray, times: tuple[float, ...] = ()) -> str:

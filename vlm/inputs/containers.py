@@ -76,7 +76,13 @@ def open_video(path: Path) -> Clip:
     fps = float(rate or 0)
     if abs(fps * duration - len(times)) > 0.02 * len(times) + 0.5:
         fps = len(times) / duration  # the header is wrong, or the rate varies
-    return Clip(path.name, times, duration, fps, width, height, lambda wanted: _read(index, wanted), notes)
+    keys = () if index.counted else tuple(index.position(key) for key in index.keys.tolist())
+    keys = tuple(sorted({key for key in keys if key >= 0}))
+
+    def read(wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        return _read(index, wanted)
+
+    return Clip(path.name, times, duration, fps, width, height, read, notes, keys)
 
 
 def _streams(container) -> list:

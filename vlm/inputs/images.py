@@ -72,29 +72,42 @@ def is_animation(picture: Image.Image) -> bool:
     return picture.format in ANIMATED and getattr(picture, "is_animated", False)
 
 
-def read_picture(picture: Image.Image, name: str, pixels: PixelConfig) -> Frames:
+def read_picture(
+    picture: Image.Image, name: str, pixels: PixelConfig, approximate: bool = False, fit: bool = False
+) -> Frames:
     """Decode one picture: EXIF orientation applied, transparency on white, 16 bits scaled to 8.
 
     A picture above `EXACT_PIXELS` is halved, perhaps more than once, while both edges stay at least as
     long as the model's: 100 megapixels would take a gigabyte. That differs by a few levels from one exact
     resize, and ``notes`` says so; ``width`` and ``height`` stay the original's.
 
+    Args:
+        approximate: the same with every JPEG.
+        fit: resize to what the model sees before the pixels are copied out of Pillow; the digest is then of
+            the small picture.
+
     Raises:
         MediaError: damaged, or more than 200 times as long as wide.
     """
     try:
         size = target_size("image", 1, picture.height, picture.width, pixels)
-        factor = _reduction(picture.size, size[::-1])
+        whole = 0 if approximate and picture.format == "JPEG" else EXACT_PIXELS
+        factor = _reduction(picture.size, size[::-1], whole)
         original = picture.size
         if factor > 1:
             picture.draft(None, (original[0] // factor, original[1] // factor))  # JPEG only; else nothing
         with picture:
-            array, upright = _decode(picture, original, factor)
+            rgb, upright = _decode(picture, original, factor)
+        if fit:
+            height, width = target_size("image", 1, *upright[::-1], pixels)
+            rgb = rgb.resize((width, height), Image.Resampling.BICUBIC)
+        array = np.asarray(rgb)
     except (OSError, SyntaxError, EOFError) as error:
         raise MediaError(name, "the picture is damaged or cut off: copy or download it again") from error
     except ValueError as error:
         raise MediaError(name, str(error)) from error
-    notes = (f"very large: reduced {factor} times before the exact resize",) if factor > 1 else ()
+    reason = "approximate" if math.prod(original) <= EXACT_PIXELS else "very large"
+    notes = (f"{reason}: reduced {factor} times before the exact resize",) if factor > 1 else ()
     return Frames("image", name, array[None], *upright, digest("image", array[None]), notes=notes)
 
 
@@ -163,14 +176,14 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 def _decode(
     picture: Image.Image, original: tuple[int, int], factor: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """((H, W, 3) uint8, (width, height) of the upright original)."""
+) -> tuple[Image.Image, tuple[int, int]]:
+    """(RGB picture, (width, height) of the upright original)."""
     picture.load()
     turned = _lies_on_its_side(picture)
     rest = max(1, round(factor * picture.width / original[0]))  # what JPEG's draft left to do
     ImageOps.exif_transpose(picture, in_place=True)
     rgb = to_rgb(picture)
-    return np.asarray(rgb.reduce(rest) if rest > 1 else rgb), original[::-1] if turned else original
+    return rgb.reduce(rest) if rest > 1 else rgb, original[::-1] if turned else original
 
 
 def _lies_on_its_side(picture: Image.Image) -> bool:
@@ -186,9 +199,9 @@ def upright_size(picture: Image.Image) -> tuple[int, int]:
     return picture.size[::-1] if turned else picture.size
 
 
-def _reduction(size: tuple[int, int], target: tuple[int, int]) -> int:
-    """1, or the largest of 2, 4, 8 that keeps both edges at least as long as the model's."""
-    if math.prod(size) <= EXACT_PIXELS:
+def _reduction(size: tuple[int, int], target: tuple[int, int], whole: int = EXACT_PIXELS) -> int:
+    """1 up to ``whole`` pixels, else the largest of 1, 2, 4, 8 that leaves both edges the model's length."""
+    if math.prod(size) <= whole:
         return 1
     return max(k for k in (1, 2, 4, 8) if k == 1 or (size[0] >= k * target[0] and size[1] >= k * target[1]))
 

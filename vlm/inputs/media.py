@@ -73,13 +73,17 @@ class Medium:
         progress: Progress | None = None,
     ) -> Frames:
         """Decode a picture, or sample the clip; see `read_media`."""
+        if self.clip is None:
+            return self._picture(pixels, options, fit=False)
         with _in_words(self.path):
-            if self.clip:
-                return read_clip(self.clip, options.limit(pixels), options, progress)
+            return read_clip(self.clip, options.limit(pixels), options, progress)
+
+    def _picture(self, pixels: PixelConfig, options: MediaOptions, fit: bool) -> Frames:
+        with _in_words(self.path):
             picture = open_picture(self.path)
             if picture is None:
                 raise MediaError(self.path.name, "it changed while it was read: choose it again")
-            return read_picture(picture, self.path.name, options.limit(pixels))
+            return read_picture(picture, self.path.name, options.limit(pixels), options.approximate, fit)
 
     def patches(
         self,
@@ -88,7 +92,11 @@ class Medium:
         progress: Progress | None = None,
     ) -> Patches:
         """Decode and resize; ``pixels`` are cut by `with_pixels` when the tower needs them."""
-        return fit_frames(self.read(pixels, options, progress), options.limit(pixels))
+        if self.clip is None:
+            frames = self._picture(pixels, options, fit=True)
+        else:
+            frames = self.read(pixels, options, progress)
+        return fit_frames(frames, options.limit(pixels))
 
 
 def open_media(path: str | os.PathLike) -> Medium:

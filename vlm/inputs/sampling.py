@@ -18,6 +18,8 @@ class MediaOptions:
     ``fps`` frames a second to sample; ``num_frames`` an exact count instead; ``max_frames`` a limit on
     either; ``start`` and ``end`` in seconds from the clip's first frame. Pictures ignore these.
     ``min_pixels`` and ``max_pixels`` hold for a picture and for each frame of a clip, after the resize.
+    ``approximate`` trades exactness for speed: the key frames nearest to the sampled ones, and JPEGs decoded
+    at a half, a quarter or an eighth where that is still larger than what the model sees.
 
     Raises:
         InputError: a value that can mean nothing (fps 0, end before start, ...).
@@ -30,12 +32,15 @@ class MediaOptions:
     end: float | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+    approximate: bool = False
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("start", "end") else 1e-6 if field.name == "fps" else 1
-            if value is not None and not (math.isfinite(value) and value >= least):
+            if value is None or isinstance(value, bool):
+                continue
+            if not (math.isfinite(value) and value >= least):
                 raise InputError(f"{field.name} is {value}: give at least {least}, or leave it out")
         if self.end is not None and self.end < (self.start or 0):
             raise InputError(f"the end ({self.end} s) lies before the start ({self.start or 0} s)")

@@ -41,11 +41,16 @@ class KVCache:
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store a chunk (B, Hkv, T, d) behind ``length``; returns views of all keys and values so far."""
         stop = self.length + k.shape[2]
-        self._reserve(stop)
+        self.reserve(stop)
         keys, values = self._store[layer]
         keys[:, :, self.length : stop] = k
         values[:, :, self.length : stop] = v
         return keys[:, :, :stop], values[:, :, :stop]
+
+    def fixed(self, place: Tensor) -> FixedCache:
+        """The same memory for steps of fixed shape; what nobody has written becomes 0, never NaN."""
+        self._store[..., self.length :, :] = 0
+        return FixedCache(self._store, place)
 
     def advance(self, count: int) -> None:
         self.length += count
@@ -56,10 +61,27 @@ class KVCache:
             raise ValueError(f"cannot crop a cache of {self.length} tokens to {length}")
         self.length = length
 
-    def _reserve(self, length: int) -> None:
+    def reserve(self, length: int) -> None:
+        """Make room for so many tokens in all."""
         if length <= self.capacity:
             return
         grown = max(length, self.capacity + max(GROWTH, self.capacity // 8))
         store = self._store.new_empty(*self._store.shape[:4], grown, self._store.shape[5])
         store[..., : self.length, :] = self._store[..., : self.length, :]
         self._store = store
+
+
+class FixedCache:
+    """A cache whose views never change: a token is written at ``place`` (1,) and all of it is returned."""
+
+    def __init__(self, store: Tensor, place: Tensor):
+        self._store, self._place = store, place
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self._store[layer]
+        keys.index_copy_(2, self._place, k)
+        values.index_copy_(2, self._place, v)
+        return keys, values
+
+    def advance(self, count: int) -> None:
+        """Whoever moves ``place`` knows the length."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
 
 from vlm.config import DecoderConfig
@@ -121,16 +123,21 @@ class Decoder(nn.Module):
 
     def rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, each (B, 1, T, d), for (3, B, T) position ids."""
-        c = self.config
-        frequencies = inverse_frequencies(c.head_dim, c.rope_theta, positions.device)
-        axes = mrope_axes(c.mrope_section, c.mrope_interleaved).to(positions.device)
-        return mrope_table(positions, frequencies, axes)
+        return mrope_table(positions, *_rotary(self.config, positions.device))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(N, D) hidden states → (N, vocabulary). Two-dimensional on purpose: the fast product on CPUs."""
         if self.lm_head is None:
             return linear(hidden, self.embed_tokens.weight)
         return self.lm_head(hidden)
+
+
+@lru_cache(maxsize=8)  # a token would spend longer on making them than on using them
+@torch.inference_mode(False)  # training may use them too
+def _rotary(config: DecoderConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Frequencies and axes for `mrope_table`."""
+    frequencies = inverse_frequencies(config.head_dim, config.rope_theta, device)
+    return frequencies, mrope_axes(config.mrope_section, config.mrope_interleaved).to(device)
 
 
 def _add_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from vlm.models.attention import Backend
 from vlm.models.cache import KVCache
 from vlm.models.connectors import Connector
 from vlm.models.decoder import Decoder, DeepStack
+from vlm.models.graphs import Graphs
 from vlm.models.tower import VisionTower
 from vlm.records import Patches, Sequence, VisionOut
 
@@ -27,6 +28,7 @@ class VisionLanguageModel(nn.Module):
         self.tower = VisionTower(config.vision)
         self.connector = Connector(config.vision)
         self.decoder = Decoder(config.decoder)
+        self._graphs = Graphs()
         self.parameter_count = sum(p.numel() for p in self.parameters())  # however they are kept later
 
     @property
@@ -79,6 +81,10 @@ class VisionLanguageModel(nn.Module):
 
     def step(self, token: int, position: int, cache: KVCache) -> Tensor:
         """Logits (vocabulary,) after one generated token at ``position`` on all three axes."""
+        if self.device.type == "cuda":
+            logits = self._graphs.step(self.decoder, token, position, cache)
+            if logits is not None:
+                return logits
         return self.steps([token], position, cache)[0]
 
     def steps(self, tokens: Items[int], position: int, cache: KVCache) -> Tensor:

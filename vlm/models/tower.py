@@ -105,6 +105,7 @@ class VisionTower(nn.Module):
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # training may use them too
 def layouts(config: VisionConfig, grids: tuple[Grid, ...], device: torch.device) -> tuple[Layout, Layout]:
     """Whole frames, and windows where the tower has them (else whole frames again)."""
     merge = config.spatial_merge_size

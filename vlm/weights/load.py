@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from vlm.records import InputError
 from vlm.weights.banks import Bank
+from vlm.weights.kept import Kept
 from vlm.weights.quantize import quantisable, quantised, swap
 from vlm.weights.stored import Shape, Stored
 
@@ -77,7 +78,8 @@ def read_weights(
     _check_keys(set(shapes), table, tied=not any(name.endswith("lm_head.weight") for name in table))
     swapped = _experts_swapped(model, shapes, table)
     _check_shapes(model, shapes, table, swapped)
-    reader = _Reader(stored, files, swapped, torch.device(device), dtype, quantize)
+    kept = Kept(list(files.shards), quantize, torch.device(device), dtype)
+    reader = _Reader(stored, files, swapped, torch.device(device), dtype, quantize, kept)
     names = {stored.key(official): (name, official) for name, official in table.items()}
     # Small models load before a bar could be read; tqdm itself stays quiet where stderr is no terminal.
     quiet = True if len(files.shards) == 1 else None
@@ -85,6 +87,7 @@ def read_weights(
         for key in (key for key in keys if key in names):
             _assign(model, names[key][0], reader.read(*names[key]))
         files.close()
+    kept.write()
     model.requires_grad_(False).eval()
 
 
@@ -217,10 +220,14 @@ class _Reader:
     device: torch.device
     dtype: torch.dtype | None
     quantize: str
+    kept: Kept
 
     def read(self, name: str, official: str) -> Tensor | Bank:
         # Of a plain file the weights lie in its mapping. What is changed on the way must not keep that
         # alive, and the memory of pages once read goes only with the mapping.
+        bank = self.kept.get(name)
+        if bank is not None:
+            return bank
         if self.quantize == "none" and not self.stored.settings:
             tensor = self._dense(name, self.files.get(official))
             return tensor.to(device=self.device, dtype=self.dtype)
@@ -237,7 +244,9 @@ class _Reader:
             value = value.dense(0)
         if wanted in ("none", "stored"):
             return self._dense(name, value).to(device=self.device, dtype=self.dtype, copy=True)
-        return quantised(_from_official(name, value, self.swapped), wanted, self.device, self.dtype)
+        bank = quantised(_from_official(name, value, self.swapped), wanted, self.device, self.dtype)
+        self.kept.put(name, bank)
+        return bank
 
     def _dense(self, name: str, tensor: Tensor) -> Tensor:
         return _from_official(name, tensor, self.swapped).contiguous()

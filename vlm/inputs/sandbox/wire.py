@@ -82,7 +82,9 @@ def unpack_medium(header: dict, arrays: list[np.ndarray], path: Path) -> dict:
     clip = header["clip"]
     if clip is not None:
         notes = tuple(map(str, clip["notes"]))
-        clip = Clip(**clip | {"times": arrays[0], "read": _elsewhere, "notes": notes, "name": path.name})
+        keys = tuple(key for key in map(int, clip["keys"]) if 0 <= key < len(arrays[0]))
+        own = {"times": arrays[0], "read": _elsewhere, "notes": notes, "keys": keys, "name": path.name}
+        clip = Clip(**clip | own)
     return {"path": path, "width": int(header["width"]), "height": int(header["height"]), "clip": clip}
 
 
