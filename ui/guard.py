@@ -34,7 +34,7 @@ _FETCHES = re.compile(r"/proxy=|/file=[^?]*:/", re.IGNORECASE)
 _OPEN = re.compile(
     r"/(|config/?|assets/.*|static/.*|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon.*|login/?|logout/?|"
     r"gradio_api/(info/?|config/?|openapi\.json|theme\.css|startup-events|app_id/?|user/?|login_check/?|login/?|logout/?|"
-    r"heartbeat/[^/]+|queue/(join|data|status)|call/.*|run/.*|api/.*|cancel|reset/?|upload|upload_progress|"
+    r"heartbeat/[^/]+|component_server/?|queue/(join|data|status)|call/.*|run/.*|api/.*|cancel|reset/?|upload|upload_progress|"
     r"file=.*|mcp(/.*)?))",
     re.DOTALL,
 )
@@ -110,6 +110,8 @@ class Guard:
             await _refuse(scope, send, 413, "messages end at 1 MB")
         elif _names_remote_file(body):
             await _refuse(scope, send, 403, "remote files are not fetched")
+        elif "/component_server" in scope["path"] and not _asks_the_lens(body):
+            await _refuse(scope, send, 404, "there is nothing here")
         elif wait := self.clients.wait_to_ask(_client(scope), self.is_question(scope["path"], body)):
             await _refuse(scope, send, 429, f"too many questions: wait {wait:.0f} seconds", wait)
         else:
@@ -192,6 +194,14 @@ def _replay(body: bytes, receive):
         return pending.pop() if pending else await receive()
 
     return again
+
+
+def _asks_the_lens(body: bytes) -> bool:
+    """Whether a call of a component's function is the panels' own; Gradio's components have others."""
+    try:
+        return json.loads(body).get("fn_name") == "ask"
+    except (ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _names_remote_file(body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""How long a look takes: where words looked, and what a cell says, with a thousand vision tokens in the cache."""
+"""How long a look takes: where words looked and what a cell says, with a thousand vision tokens."""
 
 from __future__ import annotations
 
@@ -55,9 +55,8 @@ def _subject(model: VisionLanguageModel, tokenizer: Tokenizer) -> Subject:
     from vlm.inputs.patches import to_patches
 
     edge = 32 * model.config.pixels.factor
-    frames = Frames(
-        "image", "noise", torch.randint(0, 255, (1, edge, edge, 3)).byte().numpy(), edge, edge, ""
-    )
+    pixels = torch.randint(0, 255, (1, edge, edge, 3)).byte().numpy()
+    frames = Frames("image", "noise", pixels, edge, edge, "")
     patches = to_patches(frames, model.config.pixels)
     messages = [user_message("What stands to the left of the largest shape?", [patches])]
     prompt = build_sequence(messages, [patches], tokenizer, model.config.tokens)
