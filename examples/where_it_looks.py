@@ -1,6 +1,6 @@
-"""Where the words of an answer looked: ``python examples/where_it_looks.py examples/shapes.png "Describe it."``.
+"""Where words of an answer looked: ``python examples/where_it_looks.py examples/shapes.png "Describe it."``.
 
-Writes heat maps (PNG) and all maps (NPZ), and prints each word with its brightest cell, how sure the model was,
+Writes heat maps (PNG) and all maps (NPZ). Prints each word with its brightest cell, how sure the model was,
 and the words that this cell is nearest to after the last layer.
 """
 
