@@ -1,4 +1,4 @@
-"""Does the Lens tab slow the chat? Tokens a second of the same answer with the tab open and shut, in turns."""
+"""Does the Lens tab slow the chat? Tokens a second of one answer with the tab open and shut, in turns."""
 
 from __future__ import annotations
 
