@@ -251,8 +251,8 @@ def mutants(seeds: dict[str, bytes], count: int, seed: int) -> Iterator[tuple[st
 class Fuzz:
     """Gives files to the running app and keeps the figures."""
 
-    def __init__(self, address: Address):
-        self.address, self.figures = address, Figures()
+    def __init__(self, address: Address, cookies: httpx.Cookies | None = None):
+        self.address, self.cookies, self.figures = address, cookies, Figures()
         self._local, self._lock, self._over = threading.local(), threading.Lock(), threading.Event()
 
     def run(self, files: Iterator[tuple[str, str, bytes]], workers: int) -> Figures:
@@ -292,11 +292,12 @@ class Fuzz:
     def _talk(self) -> Talk:
         if getattr(self._local, "talk", None) is None:
             self._local.talk = Talk(self.address, timeout=LIMIT + 3 * SLACK)
+            self._local.talk.http.cookies.update(self.cookies)
         return self._local.talk
 
     def _watch(self) -> None:
         app = psutil.Process(self.address.process.pid)
-        while not self._over.wait(0.2):
+        while not self._over.wait(1.0):  # reading a process's own memory costs time
             try:
                 self.figures.app_peak = max(self.figures.app_peak, app.memory_info().rss)
                 own = [child.memory_full_info().uss for child in app.children(recursive=True)]
