@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -57,6 +56,12 @@ def trace() -> Trace:
     return Trace(sequence, ("<|image_pad|>",) * len(sequence), "Grey.", "eos", stats)
 
 
+class Engine:
+    """Only its name is asked for."""
+
+    name = "large"
+
+
 class Chat:
     """Answers every question with the same trace."""
 
@@ -77,7 +82,7 @@ class Chat:
 
 def large_service() -> Service:
     backend.ChatSession = Chat
-    service = Service(SimpleNamespace(name="large"))
+    service = Service(Engine())
     service._facts = FACTS
     return service
 

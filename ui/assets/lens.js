@@ -16,9 +16,8 @@ const ask = async (what, more = {}) => {
   try {
     if (live()) got = (await server.ask({ run: data.run, what, ...more })) ?? { error: "The app refused: wait a moment." };
   } catch {
-    got = null;
+    got = { error: "The app does not answer: is it still running?" };
   }
-  got ??= { error: "The app does not answer: is it still running?" }; // a refused request gives undefined
   if (asked !== run) return null;
   note(got.error ?? (got.recomputed ? "The chat has gone on, so this turn was read once more." : ""));
   return got.error ? null : got;
