@@ -8,6 +8,8 @@ import torch
 
 from vlm.bench.models import random_model
 from vlm.bench.rows import Row, alternate, faster
+from vlm.families.checkpoint import open_checkpoint
+from vlm.inputs.patches import to_patches
 from vlm.inputs.sequence import append_answer, build_sequence, user_message
 from vlm.inputs.tokenizer import Tokenizer
 from vlm.lens.attention import look
@@ -24,8 +26,6 @@ ANSWER = 33  # tokens
 
 def lens(model: str, layers: int | None, device: str, runs: int) -> Iterator[Row]:
     """Three kinds of look on the embedded model and at a preset's widths; reference: what is promised."""
-    from vlm.families.checkpoint import open_checkpoint
-
     tiny = open_checkpoint("tiny", device=device)
     yield from _looks("lens_tiny", tiny.model, tiny.tokenizer, PROMISED["tiny"], runs)
     yield from _looks("lens", *random_model(model, layers=layers, device=device), PROMISED["large"], runs)
@@ -52,8 +52,6 @@ def _looks(
 
 def _subject(model: VisionLanguageModel, tokenizer: Tokenizer) -> Subject:
     """An answered turn about the largest picture of about a thousand cells; keys and features are noise."""
-    from vlm.inputs.patches import to_patches
-
     edge = 32 * model.config.pixels.factor
     pixels = torch.randint(0, 255, (1, edge, edge, 3)).byte().numpy()
     frames = Frames("image", "noise", pixels, edge, edge, "")
