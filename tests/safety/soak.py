@@ -49,7 +49,7 @@ class Point:
 
 
 def soak(seconds: float, seed: int = 0, seen: Callable[[Point], object] = bool) -> tuple[list[Point], Tally]:
-    """Run the app and `CLIENTS` visitors for so long, and then wait for its rest; ``seen`` gets each point."""
+    """Run the app and `CLIENTS` visitors for so long, then wait for its rest. ``seen`` gets each point."""
     tally, points = Tally(), []
     with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), *PROGRAM) as address:
         began = time.monotonic()
