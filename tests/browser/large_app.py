@@ -24,6 +24,12 @@ FACTS = ModelFacts(
 )  # fmt: skip
 
 
+class Engine:
+    """What the page asks of an engine that only pretends."""
+
+    name = "large"
+
+
 def picture() -> Patches:
     """A smooth picture with some noise in it, as a photo has."""
     edge = SIDE * CELL

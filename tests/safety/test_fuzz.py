@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 import audit
-from fuzz import Fuzz, mutants, seeds_of_clips, seeds_of_pictures
+from fuzz import Fuzz, mutants
+from seeds import seeds_of_clips, seeds_of_pictures
 
 
 def test_damaged_files_are_read_or_refused_in_words(attacked):
