@@ -62,12 +62,6 @@ def trace() -> Trace:
     return Trace(sequence, ("<|image_pad|>",) * len(sequence), "Grey.", "eos", stats)
 
 
-class Engine:
-    """Only its name is asked for."""
-
-    name = "large"
-
-
 class Chat:
     """Answers every question with the same trace."""
 
