@@ -38,8 +38,8 @@ PICTURES = {
     "circle.png": scene("pale grey", thing("circle", "red", "large", 0.5, 0.5)),
     "shapes.png": scene(
         "white",
-        thing("square", "blue", "medium", 0.24, 0.28),
-        thing("triangle", "green", "medium", 0.76, 0.3),
+        thing("square", "blue", "medium", 0.24, 0.26),
+        thing("triangle", "green", "medium", 0.76, 0.24),
         thing("heart", "red", "medium", 0.5, 0.74),
     ),
     "star.png": scene(
