@@ -34,6 +34,8 @@ and a square product in bfloat16 ("gflop s").
 
 ## Not measured
 
+Rows that `python -m vlm bench` has and these tables lack were not measured here yet.
+
 Nothing here has run on a GPU: neither CUDA graphs, nor FlashAttention, nor 4 bits on CUDA. What of that code
 can run on a CPU is tested with stand-ins; `python -m vlm bench --device cuda` measures it.
 """
