@@ -109,5 +109,7 @@ def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
     if scaling:
         lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
         lines.legend(fontsize=8)
+    else:
+        lines.set_axis_off()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
