@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 # On a machine without CUDA the CPU build of torch is enough; pip picks what its index offers.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check bench screenshots tiny clean
+# The long ones; seeded, so that they do the same each time. `make soak MINUTES=5` for a shorter one.
+MINUTES ?= 30
+.PHONY: run test check fuzz soak bench screenshots tiny clean
 
 run: $(VENV)/.run
 	$(BIN)/python app.py $(ARGS)
@@ -17,6 +19,14 @@ test: $(VENV)/.dev browser
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet -ll --recursive app.py ui vlm
+	$(BIN)/python tests/safety/audit.py
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/safety/fuzz.py $(ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python tests/safety/soak.py --minutes $(MINUTES) --picture docs/soak.png $(ARGS)
 
 # Needs transformers, decord and matplotlib to compare with and to draw.
 bench: $(VENV)/.dev

@@ -14,7 +14,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
         import spaces  # noqa: F401  (must come before torch)
 
 # On a Space the page is reached through its proxy.
-HOST = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+HOST = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"  # nosec B104
 LOCK = {"on": True, "off": False, "auto": None}
 
 

@@ -135,5 +135,12 @@ def create(service: Service) -> None:
         ask, look, feel = gr.Button(), gr.Button(), gr.Button()
     turns = {"concurrency_limit": 4, "concurrency_id": "turn"}
     ask.click(api.chat, [message, files, history, longest, temperature], answer, api_name="chat", **turns)
-    look.click(api.inspect, [files, model, prompt], report, api_name="inspect", concurrency_limit=2)
+    look.click(
+        api.inspect,
+        [files, model, prompt],
+        report,
+        api_name="inspect",
+        concurrency_limit=2,
+        concurrency_id="inspect",
+    )
     feel.click(api.health, None, state, api_name="health", queue=False)

@@ -227,13 +227,13 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
 
 
 def _guard(page: gr.Blocks, serving: Serving) -> Middleware:
-    questions = [(call._id, call.api_name) for call in page.fns.values() if call.concurrency_id in COSTLY]
+    costly = [call for call in page.fns.values() if call.concurrency_id in COSTLY]
     return Middleware(
         Guard,
-        host="0.0.0.0" if serving.share else serving.host,
+        host="" if serving.share else serving.host,
         hosts=serving.allowed_hosts,
         clients=Clients(serving.allowance, page.GRADIO_CACHE),
-        questions={name for both in questions for name in both if name not in (None, False)},
+        questions=[call._id for call in costly] + [call.api_name for call in costly if call.api_name],
     )
 
 

@@ -35,7 +35,7 @@ _OPEN = re.compile(
     r"/(|config/?|assets/.*|static/.*|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon.*|login/?|logout/?|"
     r"gradio_api/(info/?|config/?|openapi\.json|theme\.css|startup-events|app_id/?|user/?|login_check/?|login/?|logout/?|"
     r"heartbeat/[^/]+|queue/(join|data|status)|call/.*|run/.*|api/.*|cancel|reset/?|upload|upload_progress|"
-    r"file=.*|mcp(/.*)?))",
+    r"component_server/?|file=.*|mcp(/.*)?))",
     re.DOTALL,
 )
 
@@ -80,7 +80,7 @@ class Guard:
             await _refuse(scope, send, *refusal)
         elif scope.get("method") != "POST":
             await self.app(scope, receive, send)
-        elif scope["path"].rstrip("/").endswith("/upload"):
+        elif _is_upload(scope):
             await self._upload(scope, headers, receive, send)
         else:
             await self._message(scope, receive, send)
@@ -117,13 +117,16 @@ class Guard:
 
     def is_question(self, path: str, body: bytes) -> bool:
         """Whether a message makes the model or a reader of files work."""
-        if path.rstrip("/").endswith(("/login", "/mcp")):
-            return b"tools/call" in body or path.rstrip("/").endswith("/login")
+        name = path.rstrip("/").rpartition("/")[2]
+        if name in ("login", "mcp"):
+            return name == "login" or b"tools/call" in body
         try:
             number = json.loads(body).get("fn_index")
         except (ValueError, AttributeError, RecursionError):
             number = None
-        return number in self.questions or path.rstrip("/").rpartition("/")[2] in self.questions
+        return (isinstance(number, int) and number in self.questions) or path.rstrip("/").rpartition("/")[
+            2
+        ] in self.questions
 
     async def _upload(self, scope, headers: dict[str, str], receive, send) -> None:
         client, declared = _client(scope), headers.get("content-length", "0")
@@ -144,7 +147,7 @@ class Guard:
             await self.app(scope, counted, send)
         except _NoRoom:
             most, hours = self.clients.allowance.bytes / 10**6, self.clients.allowance.keep_seconds / 3600
-            words = f"your uploads would be more than {most:,.0f} MB; each is deleted after {hours:.1f} h"
+            words = f"your uploads would be more than {most:,g} MB; each is deleted after {hours:g} h"
             await _refuse(scope, send, 413, words)
 
     def _with_headers(self, send):
@@ -212,10 +215,17 @@ def _has_address(value) -> bool:
 
 
 async def _refuse(scope, send, status: int, reason: str, wait: float = 0.0) -> None:
+    """Words in JSON, as Gradio's clients read them; plain for uploads, where the page shows what it gets."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    headers = [(b"content-type", b"application/json")]
+    plain, words = _is_upload(scope), f"Refused: {reason}."
+    headers = [(b"content-type", b"text/plain; charset=utf-8" if plain else b"application/json")]
     headers += [(b"retry-after", str(int(wait) + 1).encode())] if wait else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"detail": f"Refused: {reason}."}).encode()})
+    body = words if plain else json.dumps({"detail": words})
+    await send({"type": "http.response.body", "body": body.encode()})
+
+
+def _is_upload(scope) -> bool:
+    return scope["path"].rstrip("/").endswith("/upload")

@@ -6,7 +6,7 @@ import pytest
 from helpers import EXAMPLES, attach, example, open_tab
 from playwright.sync_api import Page
 
-TABS = ("Patches", "Positions", "Tokens", "Run", "Model")
+TABS = ("Patches", "Lens", "Positions", "Tokens", "Anatomy", "Compare", "Run", "Model")
 
 # Every piece of text that can be seen, as (text, box): clipped to what its scrolling ancestors show.
 TEXTS = """() => {

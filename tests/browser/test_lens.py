@@ -38,10 +38,12 @@ def looks():
     return find
 
 
-def brightest(page) -> int:
-    """The cell that the panel shows brightest, counted in the frame."""
-    expect(page.locator("#lens")).to_have_attribute("data-heat", re.compile(r"^\d+$"), timeout=WAIT)
-    return int(page.locator("#lens").get_attribute("data-heat"))
+def bright(page, cell: int | None = None) -> int:
+    """The cell that the panel shows brightest, counted in the frame; waits until it is ``cell``."""
+    shown = page.locator("#lens[data-heat], #lens [data-heat]").first
+    wanted = re.compile(r"^\d+$") if cell is None else str(cell)
+    expect(shown).to_have_attribute("data-heat", wanted, timeout=WAIT)
+    return int(shown.get_attribute("data-heat"))
 
 
 def hover_lens(page, row: int, column: int) -> None:
@@ -71,8 +73,7 @@ def test_words_cells_and_heads(page, looks, tmp_path):
     for index in (3, 12, 21):  # square, triangle, heart
         words.nth(index).hover()
         expect(words.nth(index)).to_have_class(re.compile("gb-at"))
-        page.wait_for_function("cell => document.querySelector('#lens').dataset.heat === cell",
-                               arg=str(int(found.maps[index].argmax())), timeout=WAIT)  # fmt: skip
+        bright(page, int(found.maps[index].argmax()))
     words.nth(3).click()  # holds
     words.nth(12).hover()
     expect(words.nth(3)).to_have_class(re.compile("gb-at"))
@@ -85,7 +86,7 @@ def test_words_cells_and_heads(page, looks, tmp_path):
     expect(page.locator("#lens .gb-nav-line")).to_contain_text("Layer 5, head 4")
     alone = changed(page, held)
     _, one = looks("Describe the picture.", "shapes.png", [(4, 3)])
-    assert brightest(page) == int(one.maps[3].argmax())
+    bright(page, int(one.maps[3].argmax()))
     share = float(re.search(r"([\d.]+) %", page.locator("#lens .gb-nav-line").inner_text())[1])
     assert abs(share - 100 * one.shares[4, 3, 3]) < 1
     page.locator("#lens .gb-normal").check()
@@ -142,9 +143,7 @@ def test_a_clip_is_scrubbed_and_the_export_works_alone(page, browser, looks, tmp
     frames = found.maps[0].reshape(count, -1)
     for frame in range(count):
         expect(page.locator("#lens .gb-scrub span")).to_contain_text(f"Moment {frame + 1} of {count}")
-        brightest(page)
-        page.wait_for_function("cell => document.querySelector('#lens').dataset.heat === cell",
-                               arg=str(int(frames[frame].argmax())), timeout=WAIT)  # fmt: skip
+        bright(page, int(frames[frame].argmax()))
         each.append(page.evaluate(PICTURE))
         page.keyboard.press("ArrowRight")
     assert len(set(each)) == count
@@ -159,7 +158,7 @@ def test_a_clip_is_scrubbed_and_the_export_works_alone(page, browser, looks, tmp
     alone.goto(file.as_uri())
     alone.click("[data-panel=lens]")
     expect(alone.locator("#lens .gb-word").first).to_be_visible()
-    assert brightest(alone) == int(frames[0].argmax())
+    bright(alone, int(frames[0].argmax()))
     alone.click("[data-panel=anatomy]")
     expect(alone.locator("#anatomy .gb-stage-box").first).to_contain_text("Files")
     context.close()

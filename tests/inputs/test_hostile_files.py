@@ -15,7 +15,7 @@ from vlm.inputs.media import open_media
 from vlm.inputs.sandbox import Limits, Sandbox
 from vlm.records import MediaError
 
-LIMITS = Limits(memory_bytes=512 * 2**20, open_seconds=10, read_seconds=10, cpu_seconds=10)
+LIMITS = Limits(memory_bytes=200 * 2**20, open_seconds=10, read_seconds=10, cpu_seconds=10)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def zip_of_pictures(path: Path) -> Path:
         (lambda p: hostile.jpeg_claims(p), "megapixels"),
         (lambda p: hostile.gif(p, 100_000, 65_535), "megapixels"),
         (lambda p: hostile.gif(p, 3, 13_000), "smaller"),
-        (lambda p: hostile.png_bomb(p, 13_000), "GiB of memory"),
+        (lambda p: hostile.png_bomb(p, 9_000), "GiB of memory"),
         (hostile.png_text_bomb, "."),
         (lambda p: hostile.nested_boxes(p), "."),
         (hostile.tiff_that_bites_its_tail, None),

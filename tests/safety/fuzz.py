@@ -5,7 +5,6 @@ python tests/safety/fuzz.py --images 2000 --videos 500
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
@@ -20,16 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import av
 import httpx
-import numpy as np
 import psutil
 import typer
-from PIL import Image, features
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("browser", "inputs")]
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from seeds import seeds_of_clips, seeds_of_pictures  # noqa: E402
 from served import Address, running_app  # noqa: E402
 from talk import Refused, Talk  # noqa: E402
 
@@ -40,103 +37,6 @@ PROGRAM = (
     "app.py", "--model", "tiny", "--device", "cpu", "--keep-hours", str(60 / 3600), "--queue-size", "64",
     "--media-seconds", str(LIMIT), "--media-memory", "512mb",
 )  # fmt: skip
-# (ending, Pillow's format, options): every still format that we accept.
-PICTURES = (
-    ("png", "PNG", {}),
-    ("png", "PNG", {"mode": "P"}),
-    ("png", "PNG", {"mode": "I;16"}),
-    ("png", "PNG", {"mode": "RGBA"}),
-    ("jpg", "JPEG", {}),
-    ("jpg", "JPEG", {"progressive": True, "exif": True}),
-    ("jpg", "JPEG", {"mode": "CMYK"}),
-    ("jpg", "MPO", {"frames": 2}),
-    ("gif", "GIF", {}),
-    ("webp", "WEBP", {}),
-    ("webp", "WEBP", {"lossless": True}),
-    ("bmp", "BMP", {}),
-    ("bmp", "DIB", {}),
-    ("tiff", "TIFF", {}),
-    ("tiff", "TIFF", {"compression": "tiff_lzw"}),
-    ("tiff", "TIFF", {"compression": "tiff_deflate"}),
-    ("tiff", "TIFF", {"compression": "jpeg"}),
-    ("png", "PPM", {}),
-    ("avif", "AVIF", {}),
-    ("jp2", "JPEG2000", {}),
-    ("ico", "ICO", {}),
-)
-ANIMATIONS = (("gif", "GIF"), ("png", "PNG"), ("webp", "WEBP"), ("avif", "AVIF"))
-# Ending, container, codec: those that this build of ffmpeg can also write.
-CLIPS = [
-    "mp4",
-    "mp4",
-    "libx264",
-    "mp4",
-    "mp4",
-    "mpeg4",
-    "mp4",
-    "mp4",
-    "libx265",
-    "mp4",
-    "mp4",
-    "libsvtav1",
-    "mov",
-    "mov",
-    "libx264",
-    "mkv",
-    "matroska",
-    "libx264",
-    "webm",
-    "webm",
-    "libvpx",
-    "webm",
-    "webm",
-    "libvpx-vp9",
-    "avi",
-    "avi",
-    "mpeg4",
-    "avi",
-    "avi",
-    "mjpeg",
-    "flv",
-    "flv",
-    "flv",
-    "ts",
-    "mpegts",
-    "mpeg2video",
-    "mpg",
-    "mpeg",
-    "mpeg1video",
-    "ogv",
-    "ogg",
-    "libtheora",
-    "wmv",
-    "asf",
-    "wmv2",
-    "mp4",
-    "h264",
-    "libx264",
-    "mp4",
-    "hevc",
-    "libx265",
-    "mp4",
-    "ivf",
-    "libvpx",
-    "mp4",
-    "mxf",
-    "mpeg2video",
-    "mp4",
-    "mpegvideo",
-    "mpeg1video",
-    "mp4",
-    "3gp",
-    "mpeg4",
-    "mp4",
-    "obu",
-    "libsvtav1",
-    "m4v",
-    "m4v",
-    "mpeg4",
-]
 
 
 @dataclass
@@ -148,63 +48,6 @@ class Figures:
     slowest: tuple[float, str] = (0.0, "")
     app_peak: int = 0
     reader_peak: int = 0
-
-
-def picture(rng: np.random.Generator, mode: str = "RGB") -> Image.Image:
-    """Smooth with some noise, so that every coder has something to do."""
-    base = np.linspace(0, 200, 64)[None, :, None] + rng.integers(0, 55, (48, 64, 3))
-    image = Image.fromarray(base.astype(np.uint8))
-    return image.convert("I").convert("I;16") if mode == "I;16" else image.convert(mode)
-
-
-def seeds_of_pictures() -> dict[str, bytes]:
-    """Name → file, one for each format and variant that this build of Pillow writes."""
-    rng, found = np.random.default_rng(0), {}
-    for number, (ending, kind, options) in enumerate(PICTURES):
-        options = dict(options)
-        image, frames = picture(rng, options.pop("mode", "RGB")), options.pop("frames", 0)
-        if options.pop("exif", False):
-            options["exif"] = Image.Exif()
-            options["exif"][0x0112] = 6
-        if frames:
-            options |= {"save_all": True, "append_images": [picture(rng) for _ in range(frames - 1)]}
-        if kind not in ("AVIF", "JPEG2000") or features.check("avif" if kind == "AVIF" else "jpg_2000"):
-            found[f"{number}-{kind.lower()}.{ending}"] = saved(image, kind, options)
-    return found
-
-
-def saved(image: Image.Image, kind: str, options: dict) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def seeds_of_clips() -> dict[str, bytes]:
-    """Name → file: animations, and clips in each container with each codec that can be written here."""
-    rng, found = np.random.default_rng(1), {}
-    for ending, kind in ANIMATIONS:
-        if kind != "AVIF" or features.check("avif"):
-            more = {"save_all": True, "append_images": [picture(rng) for _ in range(3)], "duration": 100}
-            found[f"animated-{kind.lower()}.{ending}"] = saved(picture(rng), kind, more)
-    for ending, container, codec in zip(*[iter(CLIPS)] * 3, strict=True):
-        try:
-            found[f"{container}-{codec}.{ending}"] = clip(container, codec, rng)
-        except (av.FFmpegError, ValueError):
-            typer.echo(f"cannot be written here: {container} with {codec}", err=True)
-    return found
-
-
-def clip(container: str, codec: str, rng: np.random.Generator) -> bytes:
-    with tempfile.NamedTemporaryFile() as file:
-        with av.open(file.name, "w", format=container) as out:
-            stream = out.add_stream(codec, rate=25)
-            stream.width, stream.height = (176, 144) if container in ("3gp", "mxf") else (64, 48)
-            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            for _ in range(12):
-                frame = np.asarray(picture(rng).resize((stream.width, stream.height)))
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-            out.mux(stream.encode(None))
-        return Path(file.name).read_bytes()
 
 
 def flip_bits(data: bytearray, rng: random.Random, other: bytes) -> bytearray:
@@ -251,8 +94,8 @@ def mutants(seeds: dict[str, bytes], count: int, seed: int) -> Iterator[tuple[st
 class Fuzz:
     """Gives files to the running app and keeps the figures."""
 
-    def __init__(self, address: Address):
-        self.address, self.figures = address, Figures()
+    def __init__(self, address: Address, cookies: httpx.Cookies | None = None):
+        self.address, self.cookies, self.figures = address, cookies, Figures()
         self._local, self._lock, self._over = threading.local(), threading.Lock(), threading.Event()
 
     def run(self, files: Iterator[tuple[str, str, bytes]], workers: int) -> Figures:
@@ -292,11 +135,12 @@ class Fuzz:
     def _talk(self) -> Talk:
         if getattr(self._local, "talk", None) is None:
             self._local.talk = Talk(self.address, timeout=LIMIT + 3 * SLACK)
+            self._local.talk.http.cookies.update(self.cookies)
         return self._local.talk
 
     def _watch(self) -> None:
         app = psutil.Process(self.address.process.pid)
-        while not self._over.wait(0.2):
+        while not self._over.wait(1.0):  # reading a process's own memory costs time
             try:
                 self.figures.app_peak = max(self.figures.app_peak, app.memory_info().rss)
                 own = [child.memory_full_info().uss for child in app.children(recursive=True)]

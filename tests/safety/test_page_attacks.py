@@ -65,7 +65,7 @@ def unused_routes(app: Attacked) -> bool:
         "gradio_api/vibe-code/", "gradio_api/deep_link?session_hash=x", "gradio_api/dev/reload",
         "gradio_api/token", "gradio_api/profiling/traces",
     )  # fmt: skip
-    posts = ("gradio_api/component_server", "gradio_api/process_recording", "gradio_api/vibe-edit/")
+    posts = ("gradio_api/process_recording", "gradio_api/vibe-edit/")
     answers = [app.me.http.post(path, json={}) for path in posts]
     for path in gets:
         with app.me.http.stream("GET", path) as answer:  # some would never end

@@ -39,14 +39,19 @@ def test_the_embedded_model_answers_it_right(engine, entry):
     [
         (["ask.py", "shapes.png", "How many objects are there?"], "three"),
         (["look_inside.py", "moving_circle.mp4"], "video"),
+        (["where_it_looks.py", "circle.png", "What colour is the circle?"], "1 pictures and looks.npz"),
+        (["boxes.py", "shapes.png", "Give the bounding box of the heart."], "box  ["),
         (["compare_families.py", "circle.png"], "qwen2.5-vl-7b  1 × 8 × 8 cells = 64 tokens"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_script_runs(command, words):
+def test_a_script_runs(command, words, tmp_path):
     name, file, *rest = command
     done = subprocess.run(
-        [sys.executable, str(FOLDER / name), str(FOLDER / file), *rest], capture_output=True, text=True
+        [sys.executable, str(FOLDER / name), str(FOLDER / file), *rest],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert words in done.stdout

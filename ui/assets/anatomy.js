@@ -68,7 +68,7 @@ const look = async () => {
   if (!data || !element.clientWidth || shown === data.run || asking) return;
   [asking, shown] = [true, data.run];
   try {
-    show(data.baked ? data.baked.stages : await server.ask({ run: data.run, what: "stages" }));
+    show((data.baked ? data.baked.stages : await server.ask({ run: data.run, what: "stages" })) ?? { error: "The app refused: wait a moment." });
   } catch {
     find(".gb-note-line").textContent = "The app does not answer: is it still running?";
   }

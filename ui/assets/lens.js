@@ -14,7 +14,7 @@ const ask = async (what, more = {}) => {
   const asked = run;
   let got = data.baked?.[what] ?? { error: "This needs the model: open the app." };
   try {
-    if (live()) got = await server.ask({ run: data.run, what, ...more });
+    if (live()) got = (await server.ask({ run: data.run, what, ...more })) ?? { error: "The app refused: wait a moment." };
   } catch {
     got = { error: "The app does not answer: is it still running?" };
   }

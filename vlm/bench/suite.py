@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlm.bench import limits as limits_
 from vlm.bench import media, stages
+from vlm.bench.lens import lens
 from vlm.bench.limits import Limits
 from vlm.bench.quantised import decode_4bit
 from vlm.bench.rows import Row
@@ -57,6 +58,7 @@ class Suite:
                 tiny(self.device, self.runs),
                 stop(open_engine("tiny", device=self.device), 5 if self.quick else 50, 0.3),
             ],
+            "lens": lambda: lens(self.model, 2 if self.quick else None, self.device, self.runs),
             "scaling": self._scaling,
         }
 

@@ -75,7 +75,8 @@ def _from_hub(repository: str, weights: bool) -> Path:
 
     patterns = [*CONFIG_FILES, *(("*.safetensors",) if weights else ())]
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
+        # Configs and tensors only, nothing that runs, so whatever revision is the newest will do.
+        return Path(snapshot_download(repository, allow_patterns=patterns))  # nosec B615
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise InputError(
             f"{repository} could not be fetched from the hub ({type(error).__name__}): "

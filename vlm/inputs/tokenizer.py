@@ -84,7 +84,7 @@ def _read(folder: Path) -> tokenizers.Tokenizer:
     from transformers import AutoTokenizer  # older checkpoints have the vocabulary in parts
 
     try:
-        opened = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        opened = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)  # nosec B615
     except Exception as error:  # whatever a damaged or foreign file makes it raise
         raise InputError(f"the tokenizer of {folder.name} cannot be read: {error}") from error
     return opened.backend_tokenizer

@@ -41,12 +41,10 @@ def nearest_words(
     states = {"connector": x}
     taps = deepstack.taps if deepstack is not None and len(deepstack.rows) == len(rows) else ()
     states |= {tap_name(level): tap for level, tap in enumerate(taps)}
-    replay(subject, rows, on_state=lambda layer, state: states.__setitem__(layer_name(layer), state))
-    order = [
-        name
-        for name in stage_names(len(taps), len(states) - len(taps) - 1)
-        if name in states and (not stages or name in stages)
-    ]
+    layers: list[Tensor] = []
+    replay(subject, rows, states=layers)
+    states |= {layer_name(index): state[0] for index, state in enumerate(layers)}
+    order = [name for name in stage_names(len(taps), len(layers)) if not stages or name in stages]
     # One product for all: at 2B widths the head's matrix alone is read for 10 ms and more.
     words = _words(subject, torch.cat([states[name] for name in order]), tokenizer, count)
     return [Nearest(name, words[i * len(rows) : (i + 1) * len(rows)]) for i, name in enumerate(order)]

@@ -19,7 +19,6 @@ from vlm.models.decoder import Decoder, DeepStack
 from vlm.models.rope import rotate
 
 OnAttention = Callable[[int, Tensor], None]  # layer, (H, N, T) float32 weights
-OnState = Callable[[int, Tensor], None]  # layer, (N, D) what leaves it, taps added
 
 BLOCK = 64  # rows a pass: 16 heads on 32,000 keys are then 130 MB of weights, of one layer at a time
 
@@ -29,14 +28,14 @@ def replay(
     subject: Subject,
     rows: Items[int],
     on_attention: OnAttention | None = None,
-    on_state: OnState | None = None,
+    states: list[Tensor] | None = None,
 ) -> Tensor:
     """Hidden states (N, D) of some rows after the final norm.
 
     Args:
         rows: token indices, each in the cache; at most `BLOCK` of them.
         on_attention: called after each layer's scores with its weights, every row's sum being 1.
-        on_state: called with what leaves each layer.
+        states: a list to add what leaves each layer to, taps added, (1, N, D) each.
 
     Raises:
         ValueError: too many rows, or rows that the cache does not hold.
@@ -52,13 +51,10 @@ def replay(
     hooks = []
     if on_attention:
         hooks += _watch_attention(decoder, cache, mask, decoder.rope(positions), on_attention)
-    if on_state:
-        hooks += _watch_states(decoder, on_state)
     with _removed(hooks):
         # Written out: the fused kernels keep memory for every pair of lengths (docs/decisions.md).
-        hidden = decoder(
-            x[None], positions, cache=cache, mask=mask[None, None], deepstack=deepstack, backend="eager"
-        )
+        how = {"mask": mask[None, None], "deepstack": deepstack, "backend": "eager", "states": states}
+        hidden = decoder(x[None], positions, cache=cache, **how)
     return hidden[0]
 
 
@@ -126,19 +122,6 @@ def attention_weights(q: Tensor, keys: Tensor, mask: Tensor | None = None) -> Te
     if mask is not None:
         scores = scores.masked_fill_(~mask, -torch.inf)
     return scores.softmax(-1).flatten(0, 1)
-
-
-def _watch_states(decoder: Decoder, told: OnState) -> list:
-    """What enters the next layer, or the final norm, is what left this one, its taps added."""
-
-    def hook(layer: int):
-        def look(module: nn.Module, args: tuple) -> None:
-            told(layer, args[0][0])
-
-        return look
-
-    following = [*decoder.layers[1:], decoder.norm]
-    return [module.register_forward_pre_hook(hook(index)) for index, module in enumerate(following)]
 
 
 @contextmanager

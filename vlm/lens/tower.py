@@ -12,10 +12,10 @@ from torch import Tensor
 from vlm.config import PixelConfig
 from vlm.inputs.patches import with_pixels
 from vlm.lens.replay import attention_weights
-from vlm.models.attention import Segments
-from vlm.models.grid import window_order
 from vlm.models.model import VisionLanguageModel
 from vlm.models.rope import rotate
+from vlm.models.tower import layouts
+from vlm.models.varlen import Segments
 from vlm.records import Patches
 
 
@@ -99,10 +99,9 @@ class TowerView:
     def _order(self, block: int) -> list[int]:
         """Natural index of each place of the block's own order."""
         config = self._model.config.vision
-        if not config.window_size or block in config.full_attention_blocks:
-            return list(range(self.grid[1] * self.grid[2]))
-        cells = config.window_size // config.patch_size // config.spatial_merge_size
-        return window_order((self.grid,), config.spatial_merge_size, cells)[0].tolist()
+        natural, windowed = layouts(config, (self.grid,), self._model.device)
+        order = (natural if block in config.full_attention_blocks else windowed).order
+        return list(range(self.grid[1] * self.grid[2])) if order is None else order.tolist()
 
 
 def _segment(segments: Segments, place: int) -> tuple[int, int]:
