@@ -34,6 +34,8 @@ and a square product in bfloat16 ("gflop s").
 
 ## Not measured
 
+Rows that `python -m vlm bench` has and these tables lack were not measured here yet.
+
 Nothing here has run on a GPU: neither CUDA graphs, nor FlashAttention, nor 4 bits on CUDA. What of that code
 can run on a CPU is tested with stand-ins; `python -m vlm bench --device cuda` measures it.
 """
@@ -107,5 +109,7 @@ def draw(main: list[Row], scaling: list[Row], path: Path) -> None:
     if scaling:
         lines.set(xscale="log", yscale="log", xlabel="size", ylabel="ms (few layers)")
         lines.legend(fontsize=8)
+    else:
+        lines.set_axis_off()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
