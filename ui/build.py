@@ -39,6 +39,7 @@ from ui.store import Sweeper
 from ui.theme import THEME
 
 DRAWN = 1.5  # seconds that a page opened at once takes to be drawn, and twice as long beside a model's import
+SESSIONS = 1000  # pages at a time; beyond, the one that was not used for longest is forgotten
 COSTLY = ("turn", "inspect", "load", "compare")  # calls of these are counted as questions
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 QUICK = {"queue": False, **HIDDEN}
@@ -203,6 +204,7 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         "run_history": False,
         "enable_monitoring": False,
         "strict_cors": True,
+        "state_session_capacity": SESSIONS,
         "share": serving.share,
         "auth": serving.auth,
         "mcp_server": serving.mcp,
@@ -219,7 +221,8 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
         soon.daemon = True
         soon.start()
     # Behind Gradio's own cleaning, which does not know of uploads that broke off.
-    sweeper = Sweeper(Path(page.GRADIO_CACHE), 1.5 * serving.allowance.keep_seconds)
+    keep = 1.5 * serving.allowance.keep_seconds
+    sweeper = Sweeper(Path(page.GRADIO_CACHE), keep, page.state_holder)
     try:
         serve_until_told(page, service, serving.grace)
     finally:

@@ -8,7 +8,9 @@ import threading
 import time
 from itertools import count
 
+import gradio as gr
 import pytest
+from gradio.state_holder import StateHolder
 
 from ui.clients import Allowance, Clients, bytes_of
 from ui.service import Refused
@@ -16,7 +18,7 @@ from ui.service.running import Running
 from ui.service.telling import without_paths
 from ui.serving import Serving
 from ui.state import UserSession
-from ui.store import VARIABLE, Sweeper, own_folder
+from ui.store import VARIABLE, Sweeper, let_go, own_folder
 
 
 def test_old_files_go_and_the_page_s_own_stay(tmp_path):
@@ -34,6 +36,23 @@ def test_old_files_go_and_the_page_s_own_stay(tmp_path):
     sweeper.sweep()
     sweeper.sweep()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["poster.png"]
+
+
+def test_closed_pages_are_forgotten_after_a_time():
+    gone = []
+    with gr.Blocks() as page:
+        gr.State("a chat", delete_callback=gone.append)
+    holder = StateHolder()
+    holder.set_blocks(page)
+    state = next(iter(page.blocks))
+    for name in ("open", "closed"):
+        holder[name][state] = f"chat of {name}"
+    holder["closed"].is_closed = True
+    let_go(holder, 60)
+    assert set(holder.session_data) == {"open", "closed"} and not gone
+    let_go(holder, 0)
+    assert set(holder.session_data) == {"open"} and gone == ["chat of closed"]
+    assert set(holder.time_last_used) == {"open"}
 
 
 def test_the_folder_is_emptied_and_closed_to_others(tmp_path, monkeypatch):
