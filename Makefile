@@ -12,9 +12,9 @@ MINUTES ?= 30
 run: $(VENV)/.run
 	$(BIN)/python app.py $(ARGS)
 
-# Two processes of one thread each: what shares a server or a model stays in one (tests/conftest.py).
+# Two processes of one thread each; a file's tests stay together, so that what they share is made once.
 test: $(VENV)/.dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -19,14 +19,6 @@ class NetworkAccess(RuntimeError):
     """A test tried to leave this machine."""
 
 
-def pytest_collection_modifyitems(items):
-    """What shares a server, a browser or a model stays together when the tests run in several processes."""
-    for item in items:
-        # One server for a folder; the soak has its own.
-        whole_folder = item.path.parent.name in ("browser", "safety") and item.path.name != "test_soak.py"
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if whole_folder else item.path)))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Refuse connections and look-ups beyond the loopback addresses, for the whole run."""
