@@ -47,3 +47,15 @@ def tiny():
     from vlm.families.checkpoint import open_checkpoint
 
     return open_checkpoint("tiny", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all tests of a process: Playwright runs only once in each."""
+    from playwright.sync_api import sync_playwright
+    from served import browser_options  # in tests/browser, which is on the path where a browser is wanted
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**browser_options())
+        yield browser
+        browser.close()

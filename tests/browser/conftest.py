@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from helpers import WAIT, wait_for_model
-from playwright.sync_api import Browser, Page, sync_playwright
-from served import MODEL, browser_options, running_app
+from playwright.sync_api import Browser, Page
+from served import MODEL, running_app
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,6 @@ def slow_app(tmp_path_factory) -> Iterator[str]:
     """The app with a model that takes its time and never ends by itself."""
     with running_app(tmp_path_factory.mktemp("slow"), "tests/browser/slow_app.py", MODEL) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**browser_options())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

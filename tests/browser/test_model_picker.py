@@ -32,7 +32,9 @@ def test_a_bad_model_fails_with_the_chat_intact(page):
     ask_about_circle(page)
     before = answers(page)
     pick(page, "/nowhere/at-all")
-    expect(page.locator("#model-facts .gb-load-note")).to_contain_text("/nowhere/at-all", timeout=WAIT)
+    expect(page.locator("#model-facts .gb-load-note")).to_contain_text(
+        "at-all could not be loaded", timeout=WAIT
+    )
     expect(page.locator("#load")).to_be_enabled(timeout=WAIT)
     assert answers(page) == before
     send(page, "What shape is it?")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import Attacked
-from playwright.sync_api import Page, expect, sync_playwright
-from served import browser_options
+from attacked import Attacked
+from playwright.sync_api import Page, expect
 from talk import Refused, file_data
 
 from ui.panel import warn
@@ -22,14 +21,12 @@ MARKUP = "#chat img[src*=evil], #chat form, #chat script"
 
 
 @pytest.fixture(scope="module")
-def page(attacked) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**browser_options())
-        context = browser.new_context()
-        names = attacked.me.http.cookies
-        context.add_cookies([{"name": n, "value": v, "url": attacked.address} for n, v in names.items()])
-        yield context.new_page()
-        browser.close()
+def page(attacked, browser) -> Iterator[Page]:
+    context = browser.new_context()
+    names = attacked.me.http.cookies
+    context.add_cookies([{"name": n, "value": v, "url": attacked.address} for n, v in names.items()])
+    yield context.new_page()
+    context.close()
 
 
 def shown(page: Page, app: Attacked, text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Attacked
+from attacked import Attacked
 from hostile_files import png_bomb
 from talk import Refused
 
