@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from vlm.config import ModelConfig
 from vlm.families import bounds
@@ -113,17 +112,8 @@ def open_checkpoint(
     return Checkpoint(name, folder, config, model, Tokenizer(folder), choice.mode, choice.reason)
 
 
-class _NoInit(TorchFunctionMode):
-    """Leaves fresh weights as they are: to fill them on the meta device PyTorch would import its compiler."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def _without_memory(config: ModelConfig) -> VisionLanguageModel:
-    with torch.device("meta"), _NoInit():
+    with torch.device("meta"):
         return VisionLanguageModel(config)
 
 
