@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ui import draw
 from ui.service.glass import shades
 from ui.service.records import Choice, Refused, Run, Working
-from ui.service.telling import in_words
+from ui.service.telling import in_words, without_paths
 from ui.state import Exchange, Settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def compare(
     try:
         yield from _both(service, exchanges[: number + 1], run, settings, choice)
     except backend.InputError as error:
-        raise Refused(str(error)) from error
+        raise Refused(without_paths(str(error))) from error
 
 
 def settings_changed(before: Settings, now: Settings) -> bool:

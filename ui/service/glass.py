@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ui import draw
-from ui.service.records import Refused, Run
+from ui.service.records import Failed, Refused, Run
+from ui.service.telling import without_paths
 
 if TYPE_CHECKING:
     from vlm.lens.attention import Looks
@@ -60,14 +61,14 @@ class Glass:
                 raise Refused(GONE)
             return self._asks[what](run, request)
         except (Refused, InputError) as error:
-            return {"error": str(error)}
+            return {"error": without_paths(str(error))}
         except (ValueError, TypeError, KeyError, IndexError) as error:
             log.info("lens request %r: %s", request, error)
             return {"error": "That cannot be looked at."}
         except Exception:
             reference = secrets.token_hex(4)
             log.exception("lens failed, reference %s", reference)
-            return {"error": f"Something went wrong (reference {reference}). The server's log says what."}
+            return {"error": str(Failed(reference, ""))}
 
     def forget(self) -> None:
         """Let go of the model that was looked into."""
