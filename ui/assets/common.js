@@ -46,8 +46,21 @@ const mediaButtons = (box, media, chosen, picked) => {
   box.hidden = media.length < 2;
 };
 
-// Many numbers travel as base64 of int32.
-const integers = (text) => new Int32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+// Many small numbers travel as base64 of bytes, others as base64 of int32.
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const integers = (text) => new Int32Array(bytes(text).buffer);
+
+// Pictures by their data URI; `arrived` is called when one can be drawn.
+const pictures = new Map();
+const picture = (source, arrived) => {
+  if (!pictures.has(source)) {
+    const image = new Image();
+    image.onload = () => arrived();
+    image.src = source;
+    pictures.set(source, image);
+  }
+  return pictures.get(source);
+};
 
 // All panels look at one cell: medium `pick`, temporal patch `frame`, `cell` of it or null; `held` by a click.
 const shared = (window.glassbox ??= { pick: 0, frame: 0, cell: null, held: false });
@@ -72,9 +85,6 @@ const painter = (canvas) => {
     return canvas;
   };
 };
-
-// Many small numbers travel as base64 of bytes.
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 // From 0 to 1, dark to bright in even steps: as vlm.lens.export has it.
 const RAMP = [[12, 8, 38], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];

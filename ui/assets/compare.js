@@ -1,15 +1,5 @@
 let data = null, word = [0, 0], frame = 0;
-const pictures = new Map();
 
-const picture = (source) => {
-  if (!pictures.has(source)) {
-    const image = new Image();
-    image.onload = () => drawAll();
-    image.src = source;
-    pictures.set(source, image);
-  }
-  return pictures.get(source);
-};
 const offset = (side, moment) => {
   const last = side.media.length - 1, [, rows, columns] = side.media[last].cells;
   return side.media.slice(0, last).reduce((sum, { tokens }) => sum + tokens, 0) + moment * rows * columns;
@@ -19,7 +9,7 @@ const drawSide = (side, number, box) => {
   box.querySelectorAll(".gb-word").forEach((node, index) => node.classList.toggle("gb-at", index === word[number]));
   const canvas = box.querySelector("canvas"), shown = side.media.at(-1);
   if (!canvas) return;
-  const moment = Math.min(frame, shown.frames.length - 1), image = picture(shown.frames[moment].images[0]);
+  const moment = Math.min(frame, shown.frames.length - 1), image = picture(shown.frames[moment].images[0], drawAll);
   const [wide, high] = shown.seen, scale = Math.min(box.clientWidth / wide, 300 / high);
   const width = Math.round(wide * scale), height = Math.round(high * scale), context = canvasContext(canvas, width, height);
   if (image.naturalWidth) context.drawImage(image, 0, 0, width, height);

@@ -2,7 +2,6 @@ let data = null, info = null, mode = "words", word = 0, wordHeld = false, tint =
 let patch = null; // of the tower: { row, column }
 const options = { heads: null, how: "mean", mask: false, normalise: false };
 let parts = new Map(), sure = new Map(), nearest = new Map(), patches = new Map(); // what was asked already
-const pictures = new Map();
 const canvas = find(".gb-heat"), nav = find(".gb-nav");
 
 const note = (text) => { find(".gb-note-line").textContent = text; };
@@ -99,16 +98,7 @@ const ofWord = (index) => { const got = looked(index); return got && got.maps[in
 const chosenHeads = () => options.heads ?? (info.chosen.length ? info.chosen : "all");
 const isChosen = (layer, head) => chosenHeads() === "all" || chosenHeads().some(([l, h]) => l === layer && h === head);
 
-const picture = () => {
-  const source = frames()[frame()].images[0];
-  if (!pictures.has(source)) {
-    const image = new Image();
-    image.onload = () => drawAll();
-    image.src = source;
-    pictures.set(source, image);
-  }
-  return pictures.get(source);
-};
+const shown = () => picture(frames()[frame()].images[0], drawAll);
 
 // ---- words --------------------------------------------------------------------------------------
 const drawWords = () => {
@@ -178,7 +168,7 @@ const heatNow = () => {
   return got && { rows: rows * merge, columns: columns * merge, shades: bytesOf(got), top: got.top, inside: (got.within ??= bytes(got.inside)), windowed: got.windowed };
 };
 const paint = (context, width, height, heat) => {
-  const image = picture(), [, rows, columns] = medium().cells;
+  const image = shown(), [, rows, columns] = medium().cells;
   if (image.naturalWidth) context.drawImage(image, 0, 0, width, height);
   if (heat) paintHeat(context, width, height, heat);
   const box = (cell, across, down, ink) => {

@@ -1,5 +1,4 @@
 let data = null, half = 0;
-const pictures = new Map(); // data URI → decoded picture
 const layers = { patches: true, cells: true, windows: true };
 
 const medium = () => data.media[shared.pick];
@@ -8,16 +7,7 @@ const step = () => medium().frames[shared.frame];
 const canvas = find(".gb-grid");
 const base = painter(make("canvas"));
 
-const picture = (source) => {
-  if (!pictures.has(source)) {
-    const image = new Image();
-    image.onload = () => drawAll();
-    image.src = source;
-    pictures.set(source, image);
-  }
-  return pictures.get(source);
-};
-const seen = () => picture(step().images[Math.min(half, step().images.length - 1)]);
+const seen = () => picture(step().images[Math.min(half, step().images.length - 1)], drawAll);
 
 const load = (fresh) => {
   data = fresh;
