@@ -50,6 +50,23 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
+def exact():
+    """The embedded model in float32, so that two ways to the same figure can be compared exactly."""
+    import torch
+
+    from vlm.families.checkpoint import open_checkpoint
+
+    return open_checkpoint("tiny", device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture
+def engine(exact):
+    from vlm.chat.engine import Engine
+
+    return Engine(exact.model, exact.tokenizer, "tiny")
+
+
+@pytest.fixture(scope="session")
 def browser():
     """One Chromium for all tests of a process: Playwright runs only once in each."""
     from playwright.sync_api import sync_playwright

@@ -1,23 +1,11 @@
-"""The embedded model in float32, so that two ways to the same figure can be compared exactly."""
+"""A chat of the embedded model in float32, and pictures for it."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
-from vlm.chat.session import ChatSession, Engine
-from vlm.families.checkpoint import open_checkpoint
-
-
-@pytest.fixture(scope="session")
-def exact():
-    return open_checkpoint("tiny", device="cpu", dtype=torch.float32)
-
-
-@pytest.fixture
-def engine(exact):
-    return Engine(exact.model, exact.tokenizer, "tiny")
+from vlm.chat.session import ChatSession
 
 
 @pytest.fixture

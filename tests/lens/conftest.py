@@ -1,15 +1,13 @@
-"""The embedded model in float32 and one answered turn, shared by the lens tests."""
+"""A chat of the embedded model in float32, shared by the lens tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import torch
 
 from vlm.chat.sampling import Sampling
-from vlm.chat.session import ChatSession, Engine
-from vlm.families.checkpoint import open_checkpoint
+from vlm.chat.session import ChatSession
 from vlm.records import Trace
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -19,16 +17,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def examples():
     """Where the page's pictures and clips are."""
     return EXAMPLES
-
-
-@pytest.fixture(scope="session")
-def exact():
-    return open_checkpoint("tiny", device="cpu", dtype=torch.float32)
-
-
-@pytest.fixture
-def engine(exact):
-    return Engine(exact.model, exact.tokenizer, "tiny")
 
 
 @pytest.fixture
