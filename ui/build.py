@@ -16,7 +16,6 @@ from ui import (
     api,
     chat,
     compare,
-    cost,
     header,
     lens,
     model_panel,
@@ -121,7 +120,7 @@ def _wire_cost(events: Events, user: gr.State) -> None:
     """The cost follows the box and the sliders; of many changes only the last one matters."""
     talk = events.talk
     inputs = [talk.box, user, *talk.settings]
-    triggers = [talk.box.change, *(slider.change for slider in talk.cost.sliders)]
+    triggers = [talk.box.change, *(slider.change for slider in talk.cost.sliders.all)]
     gr.on(triggers, events.cost, inputs, talk.cost.panel, trigger_mode="always_last", **QUICK)
 
 
@@ -144,8 +143,8 @@ def _wire_model(
 ) -> None:
     """The picker, and what a page shows while a model is on its way, its own or another person's."""
     service, talk = events.service, events.talk
-    suited = [*talk.cost.sliders, *talk.examples, talk.chatbot, model.offer]
-    shown = [events.head, model.facts, model.load, model.model, *suited, sides.edge, sides.fps, sides.frames]
+    suited = [*talk.cost.sliders.all, *sides.sliders.all, *talk.examples, talk.chatbot, model.offer]
+    shown = [events.head, model.facts, model.load, model.model, *suited]
 
     def follow():
         for facts in model_panel.follow(service):
@@ -156,7 +155,7 @@ def _wire_model(
                 model.load: gr.Button(interactive=not busy),
             }
             if (known := service.facts()) and not busy:  # in one go: a slider set later stays
-                shows |= cost.ranges(talk.cost, known) | compare.ranges(sides, known)
+                shows |= talk.cost.sliders.ranges(known) | sides.sliders.ranges(known)
                 shows |= chat.suit(talk, examples, embedded=bool(known.knows))
             yield shows
         if service.facts():

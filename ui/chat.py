@@ -76,7 +76,7 @@ class ChatPanel:
     @property
     def settings(self) -> list[gr.Slider]:
         """In the order of `ui.events.settings_of`."""
-        return [self.max_new_tokens, self.temperature, *self.cost.sliders]
+        return [self.max_new_tokens, self.temperature, *self.cost.sliders.all]
 
     @property
     def buttons(self) -> list[gr.Button]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from ui import machine
-from ui.panel import Panel, template
-from ui.service import Choice, ModelFacts, Refused, Run, Service, Working
+from ui import machine, sliders
+from ui.model_panel import QUANTISE
+from ui.panel import Panel, template, warn
+from ui.service import Choice, Refused, Run, Service, Working
+from ui.sliders import Sliders
 from ui.state import Settings, UserSession
 
 SAME = "as it is"
@@ -25,50 +26,32 @@ class Compare:
     """The panel and the settings of its right side."""
 
     panel: Comparison
-    edge: gr.Slider
-    fps: gr.Slider
-    frames: gr.Slider
+    sliders: Sliders
     model: gr.Dropdown
     quantize: gr.Dropdown
     go: gr.Button
 
     @property
     def settings(self) -> list[gr.components.Component]:
-        return [self.edge, self.fps, self.frames, self.model, self.quantize]
+        return [*self.sliders.all, self.model, self.quantize]
 
 
 def create() -> Compare:
-    with gr.Row(elem_id="compare-set"):
-        edge = gr.Slider(32, 192, 96, step=32, label="Picture size (px)", min_width=120, buttons=[])
-        fps = gr.Slider(0.5, 8, 2, step=0.5, label="Frames a second", min_width=120, buttons=[])
-        frames = gr.Slider(1, 8, 8, step=1, label="Most frames", min_width=120, buttons=[])
+    media = sliders.create("compare-set", half=True)
     with gr.Row(elem_id="compare-model"):
         model = gr.Dropdown(
             [SAME, "tiny", *machine.HUB.values()], value=SAME, label="Model", allow_custom_value=True,
             scale=2, min_width=180,
         )  # fmt: skip
-        quantize = gr.Dropdown(
-            [SAME, "none", "int8", "nf4", "int4"], value=SAME, label="Quantise", min_width=110
-        )
+        quantize = gr.Dropdown([SAME, *QUANTISE[1:]], value=SAME, label="Quantise", min_width=110)
         go = gr.Button("Compare", variant="primary", size="sm", elem_id="compare-go", scale=0, min_width=110)
     panel = Comparison(template("compare.html"), "compare.js", elem_id="compare")
-    return Compare(panel, edge, fps, frames, model, quantize, go)
+    return Compare(panel, media, model, quantize, go)
 
 
 def render(run: Run) -> dict:
     """The panel's value for a turn that was not compared yet."""
     return {"run": run.run_id, "note": "Choose above what the other side shall have, and press Compare."}
-
-
-def ranges(sides: Compare, facts: ModelFacts) -> dict:
-    """The sliders for another model; the picture's size begins at half of what it takes."""
-    cell, largest = facts.cell, facts.largest_edge
-    half = max(cell, largest // 2 // cell * cell)
-    return {
-        sides.edge: gr.Slider(minimum=cell, maximum=largest, value=half, step=cell),
-        sides.fps: gr.Slider(minimum=0.5, maximum=max(8, facts.fps), value=facts.fps, step=0.5),
-        sides.frames: gr.Slider(minimum=1, maximum=facts.max_frames, value=facts.max_frames, step=1),
-    }
 
 
 def runner(service: Service, compare: Compare, settings_of: Callable[..., Settings]):
@@ -84,7 +67,7 @@ def runner(service: Service, compare: Compare, settings_of: Callable[..., Settin
                 else:
                     yield {compare.panel: {"run": run_id, **told}}
         except Refused as error:
-            gr.Warning(html.escape(str(error), quote=False))
+            warn(str(error))
             yield {compare.panel: {"run": run_id, "note": str(error)}}
         finally:
             yield {compare.go: gr.Button(interactive=True)}
