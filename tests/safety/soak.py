@@ -25,9 +25,7 @@ from talk import Talk  # noqa: E402
 from visitors import EXAMPLES, QUESTIONS, Tally, Visitor  # noqa: E402
 
 CLIENTS = 8
-KEEP_HOURS = (
-    30 / 3600
-)  # uploads stay for half a minute, so that the disk can come to rest in the short run too
+KEEP_HOURS = 30 / 3600  # half a minute, so that the disk can come to rest in the short run too
 PROGRAM = (
     "app.py", "--model", "tiny", "--device", "cpu", "--queue-size", "64", "--keep-hours", str(KEEP_HOURS),
     "--media-seconds", "20", "--media-memory", "512mb",
@@ -123,9 +121,8 @@ def _own_memory(process: psutil.Process) -> int:
         return 0
 
 
-FILLING = (
-    600  # seconds until the chats' caches, the turns kept for the panels and PyTorch's kernels are there
-)
+# Seconds until the chats' caches, the turns kept for the panels and PyTorch's kernels are there.
+FILLING = 600
 
 
 def judge(points: list[Point], tally: Tally) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from soak import Point, Tally, judge, soak
+from soak import FILLING, Point, Tally, judge, soak
 
 MINUTE = 60.0
 GOOD = [Point(second, 500, 10, 5, 20, 40, 10**6, second) for second in range(10)]
-REST = Point(20, 510, 10, 2, 20, 40, 0, 10)
+REST = Point(FILLING + 1, 510, 10, 2, 20, 40, 0, 10)
 
 
 @pytest.mark.timeout(400)

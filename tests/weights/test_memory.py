@@ -77,11 +77,12 @@ def test_peak_memory_stays_near_the_size_of_the_weights(folder):
 
 @pytest.mark.parametrize("mode", ["nf4", "int8"])
 def test_peak_memory_while_quantising_is_the_small_model_and_one_shard(folder, mode):
-    """The model as it ends up and one shard; a model that once stood whole in bfloat16 would break that.
+    """The model as it ends up, one shard, and the matrix being quantised; a whole bfloat16 model breaks that.
 
-    Measured: 305 MB of 222 + 132 (nf4) and 318 of 293 + 132 (int8); whole 444.
+    Measured: 305 to 355 MB of 222 + 132 + 25 (nf4), 318 of 293 + 132 + 25 (int8). In bfloat16 all is 444 MB.
     """
     grown, weights = _load(folder, mode)
     shard = max(file.stat().st_size for file in folder.glob("*.safetensors"))
     whole = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    assert 0.9 * weights < grown < weights + shard < whole
+    matrix = 2 * 6144 * 2048  # the widest of the MLP, in bfloat16
+    assert 0.9 * weights < grown < weights + shard + matrix < whole
