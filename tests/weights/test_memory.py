@@ -43,10 +43,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Real widths, few layers: 0.4 GB of bfloat16 in six shards."""
+    """Real widths, few layers: 0.6 GB of bfloat16 in six shards."""
     tmp_path = tmp_path_factory.mktemp("checkpoint")
     config = json.loads(presets()["qwen3-vl-2b"].read_text())
-    config["text_config"] |= {"num_hidden_layers": 3, "vocab_size": 2_000}
+    config["text_config"] |= {"num_hidden_layers": 5, "vocab_size": 2_000}
     config["vision_config"] |= {"depth": 1, "deepstack_visual_indexes": [0]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     _, shapes = meta_model(tmp_path)
@@ -77,12 +77,11 @@ def test_peak_memory_stays_near_the_size_of_the_weights(folder):
 
 @pytest.mark.parametrize("mode", ["nf4", "int8"])
 def test_peak_memory_while_quantising_is_the_small_model_and_one_shard(folder, mode):
-    """The model as it ends up, one shard, and the matrix being quantised; a whole bfloat16 model breaks that.
+    """The model as it ends up and one shard; a model that once stood whole in bfloat16 would break that.
 
-    Measured: 305 to 355 MB of 222 + 132 + 25 (nf4), 318 of 293 + 132 + 25 (int8). In bfloat16 all is 444 MB.
+    Measured: 372 to 394 MB of 276 + 156 (nf4), 453 to 490 of 394 + 156 (int8); whole 645.
     """
     grown, weights = _load(folder, mode)
     shard = max(file.stat().st_size for file in folder.glob("*.safetensors"))
     whole = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    matrix = 2 * 6144 * 2048  # the widest of the MLP, in bfloat16
-    assert 0.9 * weights < grown < weights + shard + matrix < whole
+    assert 0.9 * weights < grown < weights + shard < whole

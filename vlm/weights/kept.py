@@ -22,7 +22,7 @@ from vlm.weights.int4 import Int4Bank
 log = logging.getLogger(__name__)
 KINDS = {kind.__name__: kind for kind in (FourBitBank, InterleavedBank, Int8Bank, Int4Bank)}
 LEAST = 64 * 2**20  # bytes of the files; smaller models are quantised sooner than looked up
-PART = 256 * 2**20  # bytes in one file: while it is written they are in memory twice
+PART = 64 * 2**20  # bytes in one file: while it is written they are in memory twice
 VERSION = 1  # of what the banks hold
 
 
