@@ -73,7 +73,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                     with gr.Tab("Anatomy"):
                         inside = anatomy.create(service)
                     with gr.Tab("Compare"):
-                        sides = compare.create()
+                        sides = compare.create(service)
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):

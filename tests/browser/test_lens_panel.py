@@ -122,21 +122,44 @@ def test_words_cells_and_heads(page, looks, tmp_path):
     changed(page, before)
 
     page.locator("#lens [data-mode=words]").click()
-    saved = {}
-    for kind in ("png", "csv", "npz"):
-        with page.expect_download() as download:
-            page.click(f"#lens [data-save={kind}]")
-        saved[kind] = Path(download.value.path()).read_bytes()
-    assert Image.open(io.BytesIO(saved["png"])).size == (224, 224)
-    lines = list(csv.DictReader(io.StringIO(saved["csv"].decode())))
+    files = {kind: saved(page, f"#lens [data-save={kind}]") for kind in ("png", "csv", "npz")}
+    assert Image.open(io.BytesIO(files["png"])).size == (224, 224)
+    lines = list(csv.DictReader(io.StringIO(files["csv"].decode())))
     assert len(lines) == len(texts) * 36
-    maps = np.load(io.BytesIO(saved["npz"]))["maps"]
+    maps = np.load(io.BytesIO(files["npz"]))["maps"]
     assert maps.shape == found.maps.shape
     # The page's cache was filled in other pieces than ours, in bfloat16: near, not the same.
     assert np.corrcoef(maps.ravel(), found.maps.ravel())[0, 1] > 0.999
 
 
-def test_a_clip_is_scrubbed_and_the_export_works_alone(page, browser, looks, tmp_path):
+@pytest.fixture
+def export(page, browser, tmp_path):
+    """``export()`` → the page's export in a browser of its own, without any network."""
+    context, errors = browser.new_context(offline=True, accept_downloads=True), []
+
+    def open_export():
+        with page.expect_download() as download:
+            page.click("#export-html")
+        file = tmp_path / "chat.html"
+        download.value.save_as(file)
+        alone = context.new_page()
+        alone.on("pageerror", lambda error: errors.append(str(error)))
+        alone.goto(file.as_uri())
+        return alone
+
+    yield open_export
+    context.close()
+    assert not errors
+
+
+def saved(page, selector: str) -> bytes:
+    """The file that a button saves."""
+    with page.expect_download() as download:
+        page.click(selector)
+    return Path(download.value.path()).read_bytes()
+
+
+def test_a_clip_is_scrubbed_and_the_export_works_alone(page, looks, export):
     example(page, "Which way")
     open_lens(page)
     _, found = looks("Which way does the circle move?", "moving_circle.mp4")
@@ -150,25 +173,16 @@ def test_a_clip_is_scrubbed_and_the_export_works_alone(page, browser, looks, tmp
         each.append(page.evaluate(PICTURE))
         page.keyboard.press("ArrowRight")
     assert len(set(each)) == count
-    with page.expect_download() as download:
-        page.click("#export-html")
-    file = tmp_path / "chat.html"
-    download.value.save_as(file)
-    context = browser.new_context(offline=True)
-    alone = context.new_page()
-    errors = []
-    alone.on("pageerror", lambda error: errors.append(str(error)))
-    alone.goto(file.as_uri())
+    alone = export()
     alone.click("[data-panel=lens]")
     expect(alone.locator("#lens .gb-word").first).to_be_visible()
     bright(alone, int(frames[0].argmax()))
     alone.click("[data-panel=anatomy]")
     expect(alone.locator("#anatomy .gb-stage-box").first).to_contain_text("Files")
-    context.close()
-    assert not errors
+    expect(alone.locator("[data-panel=compare]")).to_have_count(0)
 
 
-def test_boxes_anatomy_and_two_settings(page):
+def test_boxes_anatomy_and_two_settings(page, export):
     example(page, "Describe")
     send(page, "Give the bounding box of the heart.")
     wait_for_turn(page, 2)
@@ -187,3 +201,18 @@ def test_boxes_anatomy_and_two_settings(page):
     expect(page.locator("#compare .gb-compared")).to_have_count(2, timeout=WAIT)
     tokens = page.locator("#compare .gb-figures tr", has_text="Vision tokens").locator("td")
     assert tokens.all_inner_texts()[1:] == ["36", "9"]
+    files = {kind: saved(page, f"#compare [data-save={kind}]") for kind in ("png", "csv", "npz")}
+    assert Image.open(io.BytesIO(files["png"])).width == 3 * 24 + 2 * 520
+    lines = {name: values for name, *values in csv.reader(io.StringIO(files["csv"].decode()))}
+    assert lines["Vision tokens"] == ["36", "9"] and "bbox_2d" in lines["Answer"][0]
+    maps = np.load(io.BytesIO(files["npz"]))
+    assert (maps["maps_0"].shape[1], maps["maps_1"].shape[1]) == (36, 9)
+
+    alone = export()
+    alone.click("[data-panel=compare]")
+    expect(alone.locator("#compare .gb-compared")).to_have_count(2)
+    assert saved(alone, "#compare [data-save=csv]") == files["csv"]
+    assert len(saved(alone, "#compare [data-save=png]")) > 10_000
+    expect(alone.locator("#compare [data-save=npz]")).to_be_hidden()
+    alone.locator("#talk .look").first.click()
+    expect(alone.locator("#compare")).to_contain_text("was not compared")

@@ -10,6 +10,7 @@ import io
 import numpy as np
 import pytest
 
+from ui import compare, export
 from ui.compare import SAME, _choice
 from ui.examples import FOLDER
 from ui.service import Choice, Refused, Service, Working, backend
@@ -102,7 +103,8 @@ HOSTILE = [
     {"what": "look", "heads": [["a", "b"]]}, {"what": "look", "heads": [[99, 0]]},
     {"what": "look", "heads": [[1]]},    {"what": "look", "heads": [[-1, -1]]},
     {"what": "look", "first": "x"}, {"what": "look", "first": 10**9},
-    {"what": "look", "first": None}, {"what": "cell"}, {"what": "cell", "medium": 9, "cell": 0},
+    {"what": "look", "first": None}, {"what": "sides"}, {"what": "cell"},
+    {"what": "cell", "medium": 9, "cell": 0},
     {"what": "cell", "medium": 0, "cell": -1}, {"what": "cell", "medium": 0, "cell": 10**12},
     {"what": "cell", "medium": "0x", "cell": 1}, {"what": "patch"},
     {"what": "patch", "medium": 0, "frame": 5, "row": 0, "column": 0, "block": 0},
@@ -153,6 +155,16 @@ def test_a_turn_under_other_settings(service, asked, user):
     assert (left["figures"]["Weights"], right["figures"]["Weights"]) == ("none", "nf4")
     assert len(numbers(right["maps"][0]["shades"])) == 9 and left["label"] == "As it was"
     assert right["label"] == "96 px, tiny, nf4" and len(user.exchanges) == 1
+    # What was found stays with the turn: on the page, as files, and in the export.
+    assert compare.render(run) == {"run": run.run_id, **last}
+    stored = np.load(
+        io.BytesIO(base64.b64decode(service.glass.ask({"run": run.run_id, "what": "sides"})["base64"]))
+    )
+    assert stored["maps_0"].shape[1] == 36 and stored["maps_1"].shape[1] == 9
+    page = export.page(user.exchanges, service.run)["text"]
+    assert 'data-panel="compare"' in page and right["maps"][0]["shades"] in page
+    run.sides.clear()
+    assert 'data-panel="compare"' not in export.page(user.exchanges, service.run)["text"]
 
 
 def test_what_the_right_side_runs_on(service):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from ui import draw
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def compare(
     service: Service, exchanges: Items[Exchange], run_id: str, settings: Settings, choice: Choice | None
 ) -> Iterator[Working | dict]:
-    """What is being done, and at last ``{"sides": [left, right]}``.
+    """What is being done, and at last what the panel shows, see `shown`; the turn's run keeps both sides.
 
     Args:
         exchanges: the conversation; the turn of ``run_id`` is asked again about all files so far.
@@ -66,42 +67,41 @@ def _both(
         engine = backend.open_engine(choice)
     label = in_short(replace(settings, max_new_tokens=ask.settings.max_new_tokens), choice)
     right = yield from _side(service, engine, label, ask.text, files, settings, None)
-    yield {"sides": [left, right]}
+    run.sides[:] = left, right
+    yield shown(run.sides)
 
 
 def _side(
     service: Service, engine, label: str, question: str, files: list[str], settings: Settings, run: Run | None
-):
-    """One side's data; ``run`` is the turn where it need not be asked again."""
+) -> Generator[Working, None, Side]:
+    """Progress in words; returns the side. ``run`` is the turn where it need not be asked again."""
     from ui.service import backend
     from vlm.chat.sampling import Sampling
     from vlm.lens.compare import ask_side, look_at
 
     if run is not None:
-        return _data(look_at(engine, label, run.trace), run)
+        return look_at(engine, label, run.trace)
     sampling = Sampling(settings.max_new_tokens)
     asking = ask_side(
         engine, label, question, files, backend.options(settings), sampling, open_media=service.open_media
     )
-    side = yield from _told(asking, label)
-    return _data(side, Run("", side.trace, backend.facts(engine)))
-
-
-def _told(asking, label: str):
-    """Progress in words while a side is asked; returns the side."""
-    from ui.service import backend
-
-    while True:
-        try:
-            event = next(asking)
-        except StopIteration as end:
-            return end.value
+    for event in asking:
         if isinstance(event, backend.Progress):
             working = in_words(event)
             yield replace(working, text=f"{label}: {working.text}")
+    return event
 
 
-def _data(side: Side, run: Run) -> dict:
+def shown(sides: Items[Side]) -> dict:
+    """What the panel draws of two sides, with the file of their figures."""
+    from vlm.lens.export import write_sides_csv
+
+    table = StringIO(newline="")
+    write_sides_csv(table, sides)
+    return {"sides": [_data(side) for side in sides], "csv": table.getvalue()}
+
+
+def _data(side: Side) -> dict:
     from vlm.lens.compare import figures
 
     maps = [] if side.looks is None else [shades(row) for row in side.looks.maps]
@@ -110,7 +110,7 @@ def _data(side: Side, run: Run) -> dict:
         "answer": side.trace.answer,
         "words": [word.text for word in side.words],
         "maps": maps,
-        "media": draw.grid_data(run)["media"],
+        "media": draw.media_data(side.trace.sequence),
         "figures": figures(side),
         "why": side.why,
     }

@@ -46,7 +46,7 @@ class Glass:
         self._views: OrderedDict[tuple, TowerView] = OrderedDict()  # of the same engine
         self._asks = {
             "open": self._open, "look": self._look, "sure": self._sure, "cell": self._cell,
-            "patch": self._patch, "stages": self._stages, "file": self._file,
+            "patch": self._patch, "stages": self._stages, "file": self._file, "sides": self._sides,
         }  # fmt: skip
 
     def ask(self, request: object) -> dict:
@@ -190,13 +190,18 @@ class Glass:
         words, sequence = self._words(run), run.trace.sequence
         looks, _ = self._looks(run, request, words)
         if request.get("kind") == "npz":
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "attention.npz"
-                write_npz(path, sequence, words, looks)
-                return {"base64": base64.b64encode(path.read_bytes()).decode()}
+            return _npz(write_npz, sequence, words, looks)
         text = io.StringIO(newline="")
         write_csv(text, sequence, words, looks)
         return {"base64": base64.b64encode(text.getvalue().encode()).decode()}
+
+    def _sides(self, run: Run, request: dict) -> dict:
+        """The maps of both sides of the turn's last comparison as NPZ, in base64."""
+        from vlm.lens.export import write_sides_npz
+
+        if not any(side.looks for side in run.sides):
+            raise Refused("There are no maps of this comparison: compare again.")
+        return _npz(write_sides_npz, run.sides)
 
     # ---- what they share ------------------------------------------------------------------------
     def _lens(self, run: Run) -> Lens:
@@ -244,6 +249,13 @@ def _engine(run: Run):
     if engine is None:
         raise Refused(OTHER)
     return engine
+
+
+def _npz(write: Callable, *what: object) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "maps.npz"
+        write(path, *what)
+        return {"base64": base64.b64encode(path.read_bytes()).decode()}
 
 
 def _bytes(values: np.ndarray) -> str:

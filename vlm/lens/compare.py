@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,8 @@ def ask_side(
     sampling: Sampling | None = None,
     stopped: Callable[[], bool] = bool,
     open_media: Callable[[str | Path], Medium] = open_media,
-) -> Generator[Event, None, Side | None]:
-    """Ask in a new chat, pass the events on, then look; returns the side, None where it was stopped.
+) -> Iterator[Event | Side]:
+    """Ask in a new chat, pass the events on, then look; the last event is the side unless it was stopped.
 
     Args:
         open_media: how files are opened, see `ChatSession`.
@@ -51,11 +51,11 @@ def ask_side(
         trace = event if isinstance(event, Trace) else None
         yield event
     if trace is None:
-        return None
+        return
     try:
-        return look_at(engine, label, trace)
+        yield look_at(engine, label, trace)
     except InputError as error:
-        return Side(label, trace, why=str(error))
+        yield Side(label, trace, why=str(error))
 
 
 def look_at(engine: AnyEngine, label: str, trace: Trace) -> Side:
