@@ -6,6 +6,7 @@ import base64
 import csv
 import gc
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ def test_a_turn_under_other_settings(service, asked, user):
     assert all(isinstance(told, Working) for told in working) and any("loading" in t.text for t in working)
     left, right = last["sides"]
     assert (left["figures"]["Vision tokens"], right["figures"]["Vision tokens"]) == (36, 9)
-    assert (left["figures"]["Weights"], right["figures"]["Weights"]) == ("none", "nf4")
+    assert (left["figures"]["Quantisation"], right["figures"]["Quantisation"]) == ("none", "nf4")
     assert len(numbers(right["maps"][0]["shades"])) == 9 and left["label"] == "As it was"
     assert right["label"] == "96 px, tiny, nf4" and len(user.exchanges) == 1
     # What was found stays with the turn: on the page, as files, and in the export.
@@ -165,6 +166,28 @@ def test_a_turn_under_other_settings(service, asked, user):
     assert 'data-panel="compare"' in page and right["maps"][0]["shades"] in page
     run.sides.clear()
     assert 'data-panel="compare"' not in export.page(user.exchanges, service.run)["text"]
+
+
+def test_a_follow_up_is_compared_after_what_was_said_before(service, asked, user, monkeypatch):
+    asked("Describe the picture.", "shapes.png")
+    run = asked("Which of them is red?")
+    assert len(user.exchanges) == 2
+    *_, last = service.compare(user, run.run_id, Settings(edge=96), None)
+    left, right = run.sides
+    # The same tokens, though nothing of the chat's own cache was used; on the right a smaller picture.
+    assert left.trace.sequence.ids.tolist() == run.trace.sequence.ids.tolist()
+    assert (
+        left.trace.stats["reused_tokens"] == 0 and last["sides"][0]["figures"]["Vision, ms"] == "remembered"
+    )
+    assert right.trace.sequence.count("text") == run.trace.sequence.count("text")
+    assert right.trace.sequence.count("image") == 9
+    # Where all that does not fit, the oldest turns are left out.
+    context = len(run.trace.sequence) - 40
+    config = service.engine.config
+    decoder = replace(config.decoder, context_length=context)
+    monkeypatch.setattr(service.engine.model, "config", replace(config, decoder=decoder))
+    list(service.compare(user, run.run_id, Settings(edge=160), None))
+    assert len(run.sides[0].trace.sequence) < context and not run.sides[0].trace.sequence.media
 
 
 def test_what_the_right_side_runs_on(service):

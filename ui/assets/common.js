@@ -9,6 +9,10 @@ const make = (tag, className, text) => {
 };
 
 const number = (value) => value.toLocaleString("en-US");
+const memory = (bytes) => {
+  const [unit, step] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, least]) => bytes >= least) ?? ["B", 1];
+  return `${(bytes / step).toFixed(step > 1 ? 1 : 0)} ${unit}`;
+};
 const read = () => (props.value ? JSON.parse(props.value) : null);
 
 // Colours come from style.css; asking the browser for each of a thousand cells would be slow.

@@ -46,22 +46,24 @@ const build = (side, number) => {
   return box;
 };
 
+const said = (name, value) => (name.endsWith(", bytes") ? memory(value ?? 0) : text(value));
 const text = (value) => (typeof value === "number" ? (value >= 100 || Number.isInteger(value) ? number(Math.round(value)) : value.toFixed(1)) : value ?? "–");
+const title = (name) => name.replace(", bytes", "");
 const load = (fresh) => {
   data = fresh;
   [word, frame] = [[0, 0], 0];
   pictures.clear();
-  find(".gb-note-line").textContent = data.note ?? "";
-  const sides = data.sides ?? [];
+  const sides = data.sides ?? [], mapped = sides.some(({ maps }) => maps.length);
+  find(".gb-note-line").textContent = data.note ?? (mapped ? "Point at a word of either answer to see where it looked." : "");
   find(".gb-sides").replaceChildren(...sides.map(build));
   const rows = sides.length < 2 ? [] : Object.keys(sides[0].figures).map((name) => {
     const row = make("tr"), values = sides.map(({ figures }) => figures[name]);
-    row.append(make("td", "", name), ...values.map((value) => make("td", "", text(value))));
+    row.append(make("td", "", title(name)), ...values.map((value) => make("td", "", said(name, value))));
     if (values[0] !== values[1]) row.classList.add("gb-differs");
     return row;
   });
   find(".gb-saves").hidden = !sides.length;
-  find("[data-save=npz]").hidden = typeof server === "undefined" || !sides.some(({ maps }) => maps.length);
+  find("[data-save=npz]").hidden = typeof server === "undefined" || !mapped;
   const head = make("tr");
   head.append(make("th"), ...sides.map(({ label }) => make("th", "", label)));
   find(".gb-figures").replaceChildren(...(rows.length ? [head, ...rows] : []));
@@ -111,8 +113,8 @@ const paintSheet = (sheet) => {
   });
   names.forEach((name, index) => {
     const y = table + LINE * index;
-    say(name, MARGIN, y, "soft");
-    sides.forEach(({ figures }, number) => say(String(text(figures[name])), MARGIN + 180 + number * (COLUMN + MARGIN), y));
+    say(title(name), MARGIN, y, "soft");
+    sides.forEach(({ figures }, number) => say(String(said(name, figures[name])), MARGIN + 180 + number * (COLUMN + MARGIN), y));
   });
 };
 element.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", async () => {
