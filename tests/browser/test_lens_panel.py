@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import EXAMPLES, WAIT, example, open_tab, send, wait_for_turn
+from helpers import EXAMPLES, WAIT, attach, example, open_tab, send, wait_for_turn
 from PIL import Image
 from playwright.sync_api import expect
 from served import MODEL
@@ -182,14 +182,42 @@ def test_a_clip_is_scrubbed_and_the_export_works_alone(page, looks, export):
     expect(alone.locator("[data-panel=compare]")).to_have_count(0)
 
 
-def test_boxes_anatomy_and_two_settings(page, export):
-    example(page, "Describe")
+@pytest.fixture
+def wide(tmp_path):
+    """A picture that the model sees in other proportions: 224 × 128 of 320 × 200."""
+    file = tmp_path / "wide.png"
+    Image.open(EXAMPLES / "shapes.png").convert("RGB").resize((320, 200)).save(file)
+    return file
+
+
+def drawn_on(png: bytes, original: Path) -> np.ndarray:
+    """Which pixels of the saved drawing are not the file's own."""
+    drawing, file = (Image.open(source).convert("RGB") for source in (io.BytesIO(png), original))
+    assert drawing.size == file.size
+    return (np.asarray(drawing) != np.asarray(file)).any(-1)
+
+
+def test_boxes_anatomy_and_two_settings(page, wide, export):
+    attach(page, wide)
+    send(page, "Describe the picture.")
+    wait_for_turn(page, 1)
     send(page, "Give the bounding box of the heart.")
     wait_for_turn(page, 2)
     open_lens(page)
     page.locator("#lens [data-mode=boxes]").click()
-    expect(page.locator("#lens .gb-regions li")).to_contain_text("box: x")
+    region = page.locator("#lens .gb-regions li")
+    expect(region).to_contain_text("box: x")
     expect(page.locator("#lens .gb-raw")).to_contain_text("bbox_2d")
+    shape = page.locator("#lens .gb-heat").bounding_box()
+    assert abs(shape["width"] / shape["height"] - 1.6) < 0.01  # the file's proportions
+    expect(page.locator("#lens .gb-read")).to_have_text(
+        "Drawn on the picture itself, 320 × 200 px.", timeout=WAIT
+    )
+    box = saved(page, "#lens [data-save=png]")
+    changed = np.argwhere(drawn_on(box, wide))  # nothing but the box and its number, on the file's own pixels
+    _, right, _, bottom = map(int, re.findall(r"\d+", region.inner_text()))
+    assert len(changed) < 0.2 * 320 * 200
+    assert abs(changed[:, 1].max() - right) <= 4 and abs(changed[:, 0].max() - bottom) <= 4
     open_tab(page, "Anatomy")
     tower = page.locator("#anatomy [data-stage=Tower]")
     expect(tower).to_contain_text("parameters", timeout=WAIT)
@@ -200,15 +228,20 @@ def test_boxes_anatomy_and_two_settings(page, export):
     page.click("#compare-go")
     expect(page.locator("#compare .gb-compared")).to_have_count(2, timeout=WAIT)
     tokens = page.locator("#compare .gb-figures tr", has_text="Vision tokens").locator("td")
-    assert tokens.all_inner_texts()[1:] == ["36", "9"]
+    assert tokens.all_inner_texts()[1:] == ["28", "6"]
     files = {kind: saved(page, f"#compare [data-save={kind}]") for kind in ("png", "csv", "npz")}
     assert Image.open(io.BytesIO(files["png"])).width == 3 * 24 + 2 * 520
     lines = {name: values for name, *values in csv.reader(io.StringIO(files["csv"].decode()))}
-    assert lines["Vision tokens"] == ["36", "9"] and "bbox_2d" in lines["Answer"][0]
+    assert lines["Vision tokens"] == ["28", "6"] and "bbox_2d" in lines["Answer"][0]
     maps = np.load(io.BytesIO(files["npz"]))
-    assert (maps["maps_0"].shape[1], maps["maps_1"].shape[1]) == (36, 9)
+    assert (maps["maps_0"].shape[1], maps["maps_1"].shape[1]) == (28, 6)
 
     alone = export()
+    alone.click("[data-panel=lens]")
+    alone.locator("#lens [data-mode=boxes]").click()
+    expect(alone.locator("#lens .gb-regions li")).to_contain_text("box: x")
+    expect(alone.locator("#lens .gb-read")).to_contain_text("itself, 320 × 200 px")
+    assert saved(alone, "#lens [data-save=png]") == box
     alone.click("[data-panel=compare]")
     expect(alone.locator("#compare .gb-compared")).to_have_count(2)
     assert saved(alone, "#compare [data-save=csv]") == files["csv"]

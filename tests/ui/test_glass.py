@@ -7,9 +7,11 @@ import csv
 import gc
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ui import compare, export
 from ui.compare import SAME, _choice
@@ -98,6 +100,30 @@ def test_files_hold_every_word(service, asked):
     assert stored["maps"].shape == (len(words), 36)
 
 
+def test_boxes_lie_on_the_files_themselves(service, asked, tmp_path):
+    wide, tall = tmp_path / "wide.png", tmp_path / "tall.png"
+    for file, size, colour in ((wide, (320, 200), "red"), (tall, (90, 250), "blue")):
+        Image.new("RGB", size, colour).save(file)
+    asked("What is this?", wide)
+    run = asked("Give the bounding box of the heart.", tall, "moving_circle.mp4")
+    assert [Path(file).name for file in run.files] == ["wide.png", "tall.png", "moving_circle.mp4"]
+    request = {"run": run.run_id, "what": "original", "frame": 0}
+    for medium, size, colour in ((0, (320, 200), (255, 0, 0)), (1, (90, 250), (0, 0, 255))):
+        picture = picture_of(service.glass.ask(request | {"medium": medium})["image"])
+        assert picture.size == size and picture.getpixel((5, 5)) == colour
+    moments = [service.glass.ask(request | {"medium": 2, "frame": frame})["image"] for frame in range(3)]
+    assert len(set(moments)) == 3 and picture_of(moments[0]).size == (224, 224)
+    baked = service.glass.baked(run)
+    assert {key.split(",")[0] for key in baked["original"]} == {"0", "1", "2"}  # the answer names a box
+    tall.unlink()
+    assert "no longer there" in service.glass.ask(request | {"medium": 1})["error"]
+    assert "1,0" not in service.glass.baked(run)["original"]
+
+
+def picture_of(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+
+
 HOSTILE = [
     None, [], "x", 7, {}, {"run": None}, {"run": ["a"]}, {"run": "guess", "what": "open"}, {"run": {}},
     {"what": "_engine"}, {"what": []}, {"what": {}}, {"what": "look", "heads": 5},
@@ -107,7 +133,9 @@ HOSTILE = [
     {"what": "look", "first": None}, {"what": "sides"}, {"what": "cell"},
     {"what": "cell", "medium": 9, "cell": 0},
     {"what": "cell", "medium": 0, "cell": -1}, {"what": "cell", "medium": 0, "cell": 10**12},
-    {"what": "cell", "medium": "0x", "cell": 1}, {"what": "patch"},
+    {"what": "cell", "medium": "0x", "cell": 1}, {"what": "patch"}, {"what": "original"},
+    {"what": "original", "medium": -1, "frame": 0}, {"what": "original", "medium": 0, "frame": 9},
+    {"what": "original", "medium": 0, "frame": 0, "longest": "wide"},
     {"what": "patch", "medium": 0, "frame": 5, "row": 0, "column": 0, "block": 0},
     {"what": "patch", "medium": 0, "frame": 0, "row": 99, "column": 0, "block": 0},
     {"what": "patch", "medium": 0, "frame": 0, "row": 0, "column": 0, "block": 77},

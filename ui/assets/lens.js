@@ -1,7 +1,7 @@
 let data = null, info = null, mode = "words", word = 0, wordHeld = false, tint = false, run = 0;
 let patch = null; // of the tower: { row, column }
 const options = { heads: null, how: "mean", mask: false, normalise: false };
-let parts = new Map(), sure = new Map(), nearest = new Map(), patches = new Map(); // what was asked already
+const parts = new Map(), sure = new Map(), nearest = new Map(), patches = new Map(), originals = new Map(); // what was asked already
 const canvas = find(".gb-heat"), nav = find(".gb-nav");
 
 const note = (text) => { find(".gb-note-line").textContent = text; };
@@ -34,7 +34,7 @@ const load = (fresh) => {
   data = fresh;
   run += 1;
   [info, word, wordHeld, patch, options.heads] = [null, 0, false, null, null];
-  [parts, sure, nearest, patches].forEach((memo) => memo.clear());
+  [parts, sure, nearest, patches, originals].forEach((memo) => memo.clear());
   pictures.clear();
   note("");
   find(".gb-inside").hidden = true;
@@ -98,7 +98,7 @@ const ofWord = (index) => { const got = looked(index); return got && got.maps[in
 const chosenHeads = () => options.heads ?? (info.chosen.length ? info.chosen : "all");
 const isChosen = (layer, head) => chosenHeads() === "all" || chosenHeads().some(([l, h]) => l === layer && h === head);
 
-const shown = () => picture(frames()[frame()].images[0], drawAll);
+const shown = () => (mode === "boxes" && originalShown()) || picture(frames()[frame()].images[0], drawAll);
 
 // ---- words --------------------------------------------------------------------------------------
 const drawWords = () => {
@@ -151,7 +151,7 @@ find(".gb-words").addEventListener("keydown", (event) => {
 
 // ---- the picture --------------------------------------------------------------------------------
 const size = () => {
-  const [wide, high] = medium().seen, scale = Math.min(find(".gb-stage").clientWidth / wide, 420 / high);
+  const [wide, high] = mode === "boxes" ? medium().original : medium().seen, scale = Math.min(find(".gb-stage").clientWidth / wide, 420 / high);
   return [Math.round(wide * scale), Math.round(high * scale)];
 };
 const heatNow = () => {
@@ -191,6 +191,7 @@ const drawPicture = () => {
   }
 };
 const readOut = (heat) => {
+  if (mode === "boxes") return `Drawn on the ${medium().kind === "video" ? "frame" : "picture"} ${originalShown() ? `itself, ${medium().original.join(" × ")} px.` : "as the model saw it."}`;
   if (mode !== "words" || shared.cell === null || !heat) return "";
   const share = (heat.shades[shared.cell] / 255) * heat.top;
   return options.normalise ? `This cell: ${share.toFixed(1)} times what is usual for it.` : `This cell: ${percent(share)} of the word's attention.`;

@@ -21,6 +21,16 @@ const drawNearest = () => {
   find(".gb-nearest").replaceChildren(...rows);
 };
 
+// Boxes lie on the file itself, not on what the model saw of it.
+const originalOf = () => {
+  const where = { medium: info.media.indexOf(medium()), frame: frame() };
+  if (data.baked) return data.baked.original[Object.values(where)];
+  return once(originals, JSON.stringify(where), () => ask("original", where));
+};
+const originalShown = () => {
+  const source = originalOf()?.image, image = source && picture(source, drawAll);
+  return image?.naturalWidth ? image : null;
+};
 const paintRegions = (context, across, down, regions) => {
   context.font = "600 13px system-ui, sans-serif";
   regions.forEach(({ kind, numbers, label }, index) => {

@@ -12,7 +12,7 @@ import logging
 import secrets
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +24,15 @@ from ui.service.records import Failed, Refused, Run
 from ui.service.telling import without_paths
 
 if TYPE_CHECKING:
+    from vlm.inputs.media import Medium
     from vlm.lens.attention import Looks
     from vlm.lens.subject import Lens
     from vlm.lens.tower import TowerView
     from vlm.lens.words import Word
 
 log = logging.getLogger("glassbox")
+LONGEST = 1600  # pixels of an original's longer edge
+BAKED = 16  # frames of a clip in an exported page
 WORDS = 64  # of one request; a longer answer is looked at part by part
 VIEWS_BYTES = 256 * 2**20  # of towers that were looked into
 OTHER = "This turn was answered by a model that is no longer loaded. Ask again to look inside."
@@ -38,15 +41,16 @@ GONE = "That turn is no longer kept. Ask again to see it."
 
 
 class Glass:
-    """The lenses of all pages. ``run_of`` finds a turn by its id."""
+    """The lenses of all pages. ``run_of`` finds a turn by its id; ``open_media`` opens a person's file."""
 
-    def __init__(self, run_of: Callable[[str], Run | None]):
-        self._run_of = run_of
+    def __init__(self, run_of: Callable[[str], Run | None], open_media: Callable[[str], Medium]):
+        self._run_of, self._open_media = run_of, open_media
         self._last: Lens | None = None  # of the engine that was looked into last
         self._views: OrderedDict[tuple, TowerView] = OrderedDict()  # of the same engine
         self._asks = {
             "open": self._open, "look": self._look, "sure": self._sure, "cell": self._cell,
             "patch": self._patch, "stages": self._stages, "file": self._file, "sides": self._sides,
+            "original": self._original,
         }  # fmt: skip
 
     def ask(self, request: object) -> dict:
@@ -78,7 +82,18 @@ class Glass:
     def baked(self, run: Run) -> dict:
         """Everything that a page without a server shows: all words through the usual heads."""
         asks = {"open": {}, "look": {"first": 0}, "sure": {"first": 0}, "stages": {}}
-        return {name: self.ask({**ask, "what": name, "run": run.run_id}) for name, ask in asks.items()}
+        found = {name: self.ask({**ask, "what": name, "run": run.run_id}) for name, ask in asks.items()}
+        boxed = [medium for medium, regions in enumerate(found["open"].get("regions", ())) if regions]
+        return found | {"original": {f"{m},{f}": image for m in boxed for f, image in self._bake(run, m)}}
+
+    def _bake(self, run: Run, medium: int) -> Iterator[tuple[int, dict]]:
+        """The frames of a medium, as large as the bytes of a page allow."""
+        frames = min(run.trace.sequence.media[medium].grid_thw[0], BAKED)
+        for frame in range(frames):
+            ask = {"run": run.run_id, "what": "original", "medium": medium, "frame": frame}
+            got = self.ask(ask | {"longest": LONGEST if frames == 1 else LONGEST // 2})
+            if "image" in got:
+                yield frame, got
 
     # ---- one request each -----------------------------------------------------------------------
     def _open(self, run: Run, request: dict) -> dict:
@@ -168,6 +183,20 @@ class Glass:
             "inside": _bytes(found.inside.flatten()),
             "windowed": found.windowed,
         }
+
+    def _original(self, run: Run, request: dict) -> dict:
+        """A frame of the file itself, to draw on."""
+        from vlm.lens.original import original_picture
+
+        media, medium, frame = run.trace.sequence.media, int(request["medium"]), int(request["frame"])
+        if not (0 <= medium < len(media) and 0 <= frame < media[medium].grid_thw[0]):
+            raise ValueError(f"no frame {frame} in medium {medium}")
+        file = run.files[medium] if run.files else None
+        if file is None or not Path(file).is_file():
+            raise Refused("The file is no longer there: this is the picture as the model saw it.")
+        longest = max(1, min(LONGEST, int(request.get("longest", LONGEST))))
+        picture = original_picture(self._open_media(file), media[medium], frame, longest)
+        return {"image": draw.data_uri(np.asarray(picture), longest)}
 
     def _stages(self, run: Run, request: dict) -> dict:
         from ui.service.backend import OTHERS, open_config

@@ -89,9 +89,9 @@ class Said:
 class Run:
     """Everything the panels show of one turn.
 
-    ``elsewhere`` holds for each medium what it would cost under other families, or None. ``engine`` leads to
-    the engine that answered, for as long as it is loaded. ``sides`` are those of the last comparison of this
-    turn, once somebody has asked for one.
+    ``elsewhere`` holds for each medium what it would cost under other families, or None; ``files`` where it
+    came from. ``engine`` leads to the engine that answered, for as long as it is loaded. ``sides`` are those
+    of the last comparison of this turn, once somebody has asked for one.
     """
 
     run_id: str
@@ -99,6 +99,7 @@ class Run:
     facts: ModelFacts
     elsewhere: tuple[list[dict] | None, ...] = ()
     engine: Callable[[], AnyEngine | None] | None = None
+    files: tuple[str | None, ...] = ()
     sides: list[Side] = field(default_factory=list)
 
 

@@ -51,21 +51,32 @@ def ramp(share: np.ndarray) -> np.ndarray:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def region_picture(patches: Patches, regions: Items[Region], step: int = 0) -> Image.Image:
-    """A frame with the boxes and points of an answer."""
-    picture = Image.fromarray(_frame(patches, step))
+def region_picture(
+    patches: Patches, regions: Items[Region], step: int = 0, original: Image.Image | None = None
+) -> Image.Image:
+    """The boxes and points of an answer on the original picture, at its size.
+
+    Args:
+        original: from `vlm.lens.original.original_picture`; None draws on a frame as the model saw it.
+    """
+    picture = original.copy() if original else Image.fromarray(_frame(patches, step))
     scale = picture.width / patches.width, picture.height / patches.height
+    thick = max(2, round(max(picture.size) / 300))
     draw = ImageDraw.Draw(picture)
     for region in regions:
         numbers = [value * scale[i % 2] for i, value in enumerate(region.numbers)]
         if region.kind == "point":
             x, y = numbers
-            draw.ellipse((x - 4, y - 4, x + 4, y + 4), outline="white", fill="crimson", width=2)
+            reach = 2 * thick
+            draw.ellipse((x - reach, y - reach, x + reach, y + reach), "crimson", "white", thick)
         else:
-            draw.rectangle(numbers, outline="crimson", width=2)
+            draw.rectangle(numbers, outline="crimson", width=thick)
         if region.label:
-            where, outline = (numbers[0] + 4, numbers[1] + 2), {"stroke_width": 2, "stroke_fill": "white"}
-            draw.text(where, region.label, fill="crimson", **outline)
+            where, edge = (
+                (numbers[0] + 2 * thick, numbers[1] + thick),
+                {"stroke_width": 2, "stroke_fill": "white"},
+            )
+            draw.text(where, region.label, fill="crimson", font_size=max(10, 6 * thick), **edge)
     return picture
 
 
