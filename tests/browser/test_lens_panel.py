@@ -108,11 +108,20 @@ def test_words_cells_and_heads(page, looks, tmp_path):
 
     page.locator("#lens .gb-tint").check()
     expect(page.locator("#lens .gb-word-line")).to_contain_text("% sure", timeout=WAIT)
+    lines = table(saved(page, "#lens [data-save=csv]"))
+    assert "".join(line["token"] for line in lines) == "".join(texts)
+    assert all(0 < float(line["probability"]) <= 1 for line in lines)
     page.locator("#lens .gb-tint").uncheck()
 
     page.locator("#lens [data-mode=cells]").click()  # the held cell
     expect(page.locator("#lens .gb-nearest dd")).to_have_count(8, timeout=WAIT)
     expect(page.locator("#lens .gb-nearest dt").nth(1)).to_have_text("tap 1")
+    lines = table(saved(page, "#lens [data-save=csv]"))
+    assert len(lines) == 8 * 5 and [line["stage"] for line in lines[::5]][:3] == [
+        "connector",
+        "tap 1",
+        "layer 1",
+    ]
     page.locator("#lens [data-mode=tower]").click()
     hover_lens(page, row, column)
     page.mouse.down(), page.mouse.up()
@@ -120,12 +129,13 @@ def test_words_cells_and_heads(page, looks, tmp_path):
     before = page.evaluate(PICTURE)
     page.select_option("#lens .gb-block-pick", "0")
     changed(page, before)
+    lines = table(saved(page, "#lens [data-save=csv]"))
+    assert len(lines) == 144 and abs(sum(float(line["attention"]) for line in lines) - 1) < 144 / 255
 
     page.locator("#lens [data-mode=words]").click()
     files = {kind: saved(page, f"#lens [data-save={kind}]") for kind in ("png", "csv", "npz")}
     assert Image.open(io.BytesIO(files["png"])).size == (224, 224)
-    lines = list(csv.DictReader(io.StringIO(files["csv"].decode())))
-    assert len(lines) == len(texts) * 36
+    assert len(table(files["csv"])) == len(texts) * 36
     maps = np.load(io.BytesIO(files["npz"]))["maps"]
     assert maps.shape == found.maps.shape
     # The page's cache was filled in other pieces than ours, in bfloat16: near, not the same.
@@ -157,6 +167,10 @@ def saved(page, selector: str) -> bytes:
     with page.expect_download() as download:
         page.click(selector)
     return Path(download.value.path()).read_bytes()
+
+
+def table(file: bytes) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(file.decode())))
 
 
 def test_a_clip_is_scrubbed_and_the_export_works_alone(page, looks, export):
@@ -214,6 +228,8 @@ def test_boxes_anatomy_and_two_settings(page, wide, export):
         "Drawn on the picture itself, 320 × 200 px.", timeout=WAIT
     )
     box = saved(page, "#lens [data-save=png]")
+    [line] = table(saved(page, "#lens [data-save=csv]"))
+    assert (line["medium"], line["kind"]) == ("wide.png", "box")
     changed = np.argwhere(drawn_on(box, wide))  # nothing but the box and its number, on the file's own pixels
     _, right, _, bottom = map(int, re.findall(r"\d+", region.inner_text()))
     assert len(changed) < 0.2 * 320 * 200
@@ -242,6 +258,12 @@ def test_boxes_anatomy_and_two_settings(page, wide, export):
     expect(alone.locator("#lens .gb-regions li")).to_contain_text("box: x")
     expect(alone.locator("#lens .gb-read")).to_contain_text("itself, 320 × 200 px")
     assert saved(alone, "#lens [data-save=png]") == box
+    alone.locator("#lens [data-mode=cells]").click()
+    alone.locator("#lens .gb-heat").click(position={"x": 60, "y": 60})
+    expect(alone.locator("#lens .gb-nearest dd")).to_have_count(8)
+    alone.locator("#lens [data-mode=tower]").click()
+    alone.locator("#lens .gb-heat").click(position={"x": 60, "y": 60})
+    expect(alone.locator("#lens .gb-tower-line")).to_contain_text("whole frame")
     alone.click("[data-panel=compare]")
     expect(alone.locator("#compare .gb-compared")).to_have_count(2)
     assert saved(alone, "#compare [data-save=csv]") == files["csv"]

@@ -17,6 +17,7 @@ from ui import compare, export
 from ui.compare import SAME, _choice
 from ui.examples import FOLDER
 from ui.service import Choice, Refused, Service, Working, backend
+from ui.service.baking import CELLS, PATCHES, baked
 from ui.service.glass import GONE, OTHER
 from ui.state import Ask, Settings, UserSession
 from vlm.chat.session import Engine
@@ -113,11 +114,23 @@ def test_boxes_lie_on_the_files_themselves(service, asked, tmp_path):
         assert picture.size == size and picture.getpixel((5, 5)) == colour
     moments = [service.glass.ask(request | {"medium": 2, "frame": frame})["image"] for frame in range(3)]
     assert len(set(moments)) == 3 and picture_of(moments[0]).size == (224, 224)
-    baked = service.glass.baked(run)
-    assert {key.split(",")[0] for key in baked["original"]} == {"0", "1", "2"}  # the answer names a box
+    found = baked(service.glass, run)
+    assert {key.split(",")[0] for key in found["original"]} == {"0", "1", "2"}  # the answer names a box
+    # Of the newest medium, where it is small, also what its cells say and where its patches look.
+    clip = run.trace.sequence.media[2]
+    assert len(found["cell"]) == clip.tokens <= CELLS
+    assert len(found["patch"]) == clip.grid_thw[1] * clip.grid_thw[2] <= PATCHES  # of its first moment
+    alone = asked("Describe the picture.", "shapes.png")
+    found = baked(service.glass, alone)
+    newest = len(alone.trace.sequence.media) - 1
+    assert len(found["cell"]) == 36 and len(found["patch"]) == 144
+    of = {"run": alone.run_id, "medium": newest}
+    assert found["cell"][f"{newest},9"] == service.glass.ask(of | {"what": "cell", "cell": 9})
+    where = {"frame": 0, "row": 3, "column": 4, "block": 5}
+    assert found["patch"][f"{newest},0,3,4,5"] == service.glass.ask(of | {"what": "patch"} | where)
     tall.unlink()
     assert "no longer there" in service.glass.ask(request | {"medium": 1})["error"]
-    assert "1,0" not in service.glass.baked(run)["original"]
+    assert "1,0" not in baked(service.glass, run)["original"]
 
 
 def picture_of(uri: str) -> Image.Image:

@@ -123,7 +123,11 @@ const saveAs = (name, type, text) => {
 };
 
 // A quote inside a field is doubled (RFC 4180).
-const field = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+// What a spreadsheet would take for a formula is marked as text.
+const field = (value) => {
+  const text = typeof value === "string" && /^\s*[=+\-@]/.test(value) ? "'" + value : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
 const saveTable = (name, headings, rows) =>
   saveAs(name, "text/csv", [headings, ...rows].map((row) => row.map(field).join() + "\r\n").join(""));
 

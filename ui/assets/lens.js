@@ -72,7 +72,6 @@ const show = (got) => {
   find("[data-mode=boxes]").hidden = !found;
   if (mode === "boxes" && !found) mode = "words";
   find(".gb-raw").textContent = info.raw;
-  find(".gb-saves").querySelectorAll("[data-save=csv], [data-save=npz]").forEach((button) => { button.hidden = !live(); });
   if (!info.media.length) { note("This chat has no picture or clip yet."); find(".gb-inside").hidden = true; }
 };
 
@@ -155,7 +154,7 @@ const size = () => {
   return [Math.round(wide * scale), Math.round(high * scale)];
 };
 const heatNow = () => {
-  const [, rows, columns] = medium().cells, { merge } = medium();
+  const [, rows, columns] = medium().cells;
   if (mode === "words") {
     const map = ofWord(word);
     return map && { rows, columns, shades: bytesOf(map).subarray(offset(), offset() + perFrame()), top: map.top };
@@ -164,7 +163,11 @@ const heatNow = () => {
   const where = { medium: info.media.indexOf(medium()), frame: frame(), ...patch, block: Number(find(".gb-block-pick").value) };
   const head = find(".gb-tower-head").value;
   if (head !== "") where.head = Number(head);
-  const got = once(patches, JSON.stringify(where), () => { note("Running the tower on this picture …"); return ask("patch", where); });
+  if (data.baked && head === "" && frame() === 0) return asHeat(data.baked.patch[Object.values(where)]);
+  return asHeat(once(patches, JSON.stringify(where), () => { note("Running the tower on this picture …"); return ask("patch", where); }));
+};
+const asHeat = (got) => {
+  const [, rows, columns] = medium().cells, { merge } = medium();
   return got && { rows: rows * merge, columns: columns * merge, shades: bytesOf(got), top: got.top, inside: (got.within ??= bytes(got.inside)), windowed: got.windowed };
 };
 const paint = (context, width, height, heat) => {
@@ -187,7 +190,7 @@ const drawPicture = () => {
   find(".gb-read").textContent = readOut(heat);
   if (mode === "tower") {
     find(".gb-tower-line").textContent = !patch ? "Point at a patch of the picture."
-      : !heat ? "…" : heat.windowed ? "In this block a patch sees only its window, outlined in the picture." : "In this block a patch sees its whole frame.";
+      : !heat ? (data.baked ? `Not in this file: it has ${"patch" in data.baked ? "small pictures' last block, average of all heads" : "none"}.` : "…") : heat.windowed ? "In this block a patch sees only its window, outlined in the picture." : "In this block a patch sees its whole frame.";
   }
 };
 const readOut = (heat) => {

@@ -12,7 +12,7 @@ import logging
 import secrets
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("glassbox")
 LONGEST = 1600  # pixels of an original's longer edge
-BAKED = 16  # frames of a clip in an exported page
 WORDS = 64  # of one request; a longer answer is looked at part by part
 VIEWS_BYTES = 256 * 2**20  # of towers that were looked into
 OTHER = "This turn was answered by a model that is no longer loaded. Ask again to look inside."
@@ -78,22 +77,6 @@ class Glass:
         """Let go of the model that was looked into."""
         self._last = None
         self._views.clear()
-
-    def baked(self, run: Run) -> dict:
-        """Everything that a page without a server shows: all words through the usual heads."""
-        asks = {"open": {}, "look": {"first": 0}, "sure": {"first": 0}, "stages": {}}
-        found = {name: self.ask({**ask, "what": name, "run": run.run_id}) for name, ask in asks.items()}
-        boxed = [medium for medium, regions in enumerate(found["open"].get("regions", ())) if regions]
-        return found | {"original": {f"{m},{f}": image for m in boxed for f, image in self._bake(run, m)}}
-
-    def _bake(self, run: Run, medium: int) -> Iterator[tuple[int, dict]]:
-        """The frames of a medium, as large as the bytes of a page allow."""
-        frames = min(run.trace.sequence.media[medium].grid_thw[0], BAKED)
-        for frame in range(frames):
-            ask = {"run": run.run_id, "what": "original", "medium": medium, "frame": frame}
-            got = self.ask(ask | {"longest": LONGEST if frames == 1 else LONGEST // 2})
-            if "image" in got:
-                yield frame, got
 
     # ---- one request each -----------------------------------------------------------------------
     def _open(self, run: Run, request: dict) -> dict:
