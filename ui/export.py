@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from ui import anatomy, compare, lens, patch_grid, positions, run_panel, tokens
-from ui.panel import ASSETS, scripts, template
+from ui.panel import ASSETS, STYLES, scripts, template
 from ui.service import Run
 from ui.state import Exchange
 
@@ -63,7 +63,7 @@ def page(
     text = environment.get_template("export.html").render(
         turns=written,
         panels=panels,
-        style=(ASSETS / "style.css").read_text(),
+        style="".join(path.read_text() for path in STYLES),
         common=(ASSETS / "common.js").read_text(),
         when=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
     )

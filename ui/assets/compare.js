@@ -11,14 +11,19 @@ const drawSide = (side, number, box) => {
   if (!canvas) return;
   const [width, height] = sizeOf(side, box.clientWidth - 28, 300); // without the card's padding
   paintSide(canvasContext(canvas, width, height), side, number, width, height);
+  const scrub = box.querySelector("input");
+  if (!scrub) return;
+  const { frames } = side.media.at(-1), moment = momentOf(side); // one slider moves both sides
+  scrub.value = moment;
+  box.querySelector(".gb-moment").textContent = `Moment ${moment + 1} of ${frames.length}: ${frames[moment].times.map((second) => second.toFixed(2) + " s").join(" and ")}`;
 };
+const momentOf = (side) => Math.min(frame, side.media.at(-1).frames.length - 1);
 const sizeOf = (side, most, highest) => {
   const [wide, high] = side.media.at(-1).seen, scale = Math.min(most / wide, highest / high);
   return [Math.round(wide * scale), Math.round(high * scale)];
 };
 const paintSide = (context, side, number, width, height) => {
-  const shown = side.media.at(-1), moment = Math.min(frame, shown.frames.length - 1);
-  const image = picture(shown.frames[moment].images[0], drawAll);
+  const shown = side.media.at(-1), moment = momentOf(side), image = picture(shown.frames[moment].images[0], drawAll);
   if (image.naturalWidth) context.drawImage(image, 0, 0, width, height);
   const map = side.maps[word[number]], [, rows, columns] = shown.cells, start = offset(side, moment);
   if (map) paintHeat(context, width, height, { rows, columns, shades: (map.bytes ??= bytes(map.shades)).subarray(start, start + rows * columns) });
@@ -41,7 +46,7 @@ const build = (side, number) => {
     const scrub = Object.assign(make("input"), { type: "range", min: 0, max: moments - 1, value: 0 });
     scrub.setAttribute("aria-label", "Moment of the clip");
     scrub.addEventListener("input", () => { frame = Number(scrub.value); drawAll(); });
-    box.append(scrub);
+    box.append(scrub, make("p", "gb-soft gb-moment"));
   }
   return box;
 };

@@ -72,6 +72,7 @@ const show = (got) => {
   find("[data-mode=boxes]").hidden = !found;
   if (mode === "boxes" && !found) mode = "words";
   find(".gb-raw").textContent = info.raw;
+  element.querySelectorAll(".gb-picks, .gb-side .gb-layer").forEach((node) => { node.hidden = !live(); }); // they ask the model
   if (!info.media.length) { note("This chat has no picture or clip yet."); find(".gb-inside").hidden = true; }
 };
 
@@ -163,7 +164,7 @@ const heatNow = () => {
   const where = { medium: info.media.indexOf(medium()), frame: frame(), ...patch, block: Number(find(".gb-block-pick").value) };
   const head = find(".gb-tower-head").value;
   if (head !== "") where.head = Number(head);
-  if (data.baked && head === "" && frame() === 0) return asHeat(data.baked.patch[Object.values(where)]);
+  if (data.baked) return asHeat(data.baked.patch[Object.values(where)]);
   return asHeat(once(patches, JSON.stringify(where), () => { note("Running the tower on this picture …"); return ask("patch", where); }));
 };
 const asHeat = (got) => {
@@ -190,7 +191,7 @@ const drawPicture = () => {
   find(".gb-read").textContent = readOut(heat);
   if (mode === "tower") {
     find(".gb-tower-line").textContent = !patch ? "Point at a patch of the picture."
-      : !heat ? (data.baked ? `Not in this file: it has ${"patch" in data.baked ? "small pictures' last block, average of all heads" : "none"}.` : "…") : heat.windowed ? "In this block a patch sees only its window, outlined in the picture." : "In this block a patch sees its whole frame.";
+      : !heat ? (data.baked ? "Not in this file: it has the newest picture where that is small." : "…") : heat.windowed ? "In this block a patch sees only its window, outlined in the picture." : "In this block a patch sees its whole frame.";
   }
 };
 const readOut = (heat) => {
@@ -225,13 +226,14 @@ const drawNav = () => {
   const only = chosenHeads().length === 1 ? chosenHeads()[0] : null;
   find(".gb-nav-line").textContent = only
     ? `Layer ${only[0] + 1}, head ${only[1] + 1}: ${percent(shareAt(...only))} of its attention lies on pictures.`
-    : "Rows are layers, columns heads. Bright ones look at the picture. Click one to see it alone.";
+    : `Rows are layers, columns heads. Bright ones look at the picture. ${live() ? "Click one to see it alone." : "Shown are the outlined ones."}`;
   element.dataset.only = only ? only.join() : "";
   const sinks = looked()?.sinks.length;
   find(".gb-mask").disabled = sinks === 0;
   find(".gb-mask").closest("label").title = sinks === 0 ? "No cell of this turn is like that." : "Such cells are known as attention sinks.";
 };
 const setHeads = (heads) => {
+  if (!live()) return; // an exported page holds the usual heads
   options.heads = heads;
   const only = heads?.length === 1 && heads !== "all" ? heads[0] : ["", ""];
   [find(".gb-layer-pick").value, find(".gb-head-pick").value] = only;
