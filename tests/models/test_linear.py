@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vlm.models import linear as door
-from vlm.models.layers import MLP, gelu_tanh
+from vlm.models.layers import MLP, SwiGLU, gelu_tanh
 from vlm.models.linear import FEW, Linear, linear, linear_gelu_tanh
 
 EPS = torch.finfo(torch.bfloat16).eps
@@ -75,6 +75,16 @@ def test_an_adapter_comes_before_the_activation():
         mlp.fc1 = nn.Sequential(mlp.fc1, nn.Threshold(10.0, 1.0))  # everything becomes 1
         after = mlp(x)
     assert not torch.equal(before, after) and torch.equal(after[0], after[1])
+
+
+@pytest.mark.parametrize("rows", [(FEW + 3,), (1, 2 * FEW), (2, FEW - 1)], ids=str)
+def test_a_gated_mlp_in_pieces_is_that_of_each_piece(rows):
+    mlp = SwiGLU(32, 64, bias=False).bfloat16()
+    x = torch.randn(*rows, 32).bfloat16()
+    with torch.no_grad():
+        whole = mlp(x)
+        parts = [mlp(part) for part in x.split(FEW, dim=-2)]
+        assert torch.equal(whole, torch.cat(parts, dim=-2)) and whole.shape == x.shape
 
 
 def test_meta_models_draw_nothing():
