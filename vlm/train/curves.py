@@ -43,7 +43,7 @@ def _draw_losses(axes, records: list[dict]) -> None:
 
 
 def _draw_scores(axes, records: list[dict]) -> None:
-    """One line for each group of kinds that the card makes promises for; a line a kind would be 35 of them."""
+    """One line for each group of kinds that the card makes promises for: a line a kind would be 35."""
     for kinds, title in _groups().items():
         points = [(r["step"], share) for r in records if (share := _right(r["scores"], kinds)) is not None]
         if points:
