@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
+STYLES = [ASSETS / name for name in ("style.css", "panels.css", "lenses.css")]  # in this order
 
 
 class Panel(gr.HTML):

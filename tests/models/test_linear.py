@@ -67,7 +67,7 @@ def test_gelu_after_a_product(fused, monkeypatch):
 
 
 def test_a_compiler_sees_plain_operators():
-    """Training scores its model compiled and without gradients, and the compiler knows no private operator."""
+    """Training scores its model compiled, without gradients; the compiler knows no private operator."""
     seen = []
 
     def compiler(graph, inputs):

@@ -1,9 +1,5 @@
 let data = null, shown = null, asking = false;
 
-const size = (bytes) => {
-  const [unit, step] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, least]) => bytes >= least) ?? ["B", 1];
-  return `${(bytes / step).toFixed(step > 1 ? 1 : 0)} ${unit}`;
-};
 const short = (count) => {
   const [unit, step] = [["B", 1e9], ["M", 1e6], ["K", 1e3]].find(([, least]) => count >= least) ?? ["", 1];
   return `${(count / step).toFixed(step > 1 ? 1 : 0)} ${unit}`.trim();
@@ -32,7 +28,7 @@ const box = ({ name, meaning, parameters, nbytes, tree }, most) => {
   const node = make("div", "gb-card gb-stage-box");
   const head = make("div", "gb-stage-head");
   head.append(make("b", "", name));
-  if (parameters) head.append(make("span", "", `${short(parameters)} parameters · ${size(nbytes)}`));
+  if (parameters) head.append(make("span", "", `${short(parameters)} parameters · ${memory(nbytes)}`));
   const bar = make("i", "gb-weight");
   bar.style.width = `${(100 * nbytes) / most}%`;
   node.append(head, ...(parameters ? [bar] : []), make("p", "gb-soft", meaning), ...tree.map(branch));

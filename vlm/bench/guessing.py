@@ -75,8 +75,8 @@ def _row(name: str, guessed: list[Trace], plain: list[Trace]) -> Row:
     same = "identical" if guessed[-1].answer == plain[-1].answer else "DIFFER"
     what = "asked again" if name == "lookup_repeats" else "asked once"
     note = (
-        f"embedded model, {QUESTION!r} {what}: {stats['answer_tokens']} tokens, {stats['accepted_tokens']} of "
-        f"{stats['guessed_tokens']} guesses right; answers {same}; milliseconds a token; reference: no guesses"
+        f"tiny, {QUESTION!r} {what}: {stats['answer_tokens']} tokens, {stats['accepted_tokens']} of "
+        f"{stats['guessed_tokens']} guesses right; answers {same}; ms a token; reference: no guesses"
     )
     ours, theirs = (
         [t.stats["decode_ms"] / t.stats["answer_tokens"] for t in side] for side in (guessed, plain)
