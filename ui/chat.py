@@ -45,6 +45,7 @@ ENDINGS = {
 }
 _CODE = re.compile(r"(```.*?(?:```|$)|`[^`\n]+`)", re.DOTALL)
 WELCOME = "### Show it something\nDrop pictures or clips anywhere here and ask, or try an example below."
+LOOKUP = "Guessing ahead is quicker where an answer repeats what was said; the words stay the same."
 EMBEDDED = (
     "The embedded model knows simple drawn shapes and nothing else. "
     "The Model tab says more, and offers a better one."
@@ -66,6 +67,7 @@ class ChatPanel:
     examples: tuple[gr.Button, ...]
     max_new_tokens: gr.Slider
     temperature: gr.Slider
+    lookup: gr.Slider
     undo: gr.Button
     export_json: gr.Button
     export_html: gr.Button
@@ -74,9 +76,9 @@ class ChatPanel:
     download: Panel
 
     @property
-    def settings(self) -> list[gr.Slider]:
+    def settings(self) -> list[gr.components.Component]:
         """In the order of `ui.events.settings_of`."""
-        return [self.max_new_tokens, self.temperature, *self.cost.sliders.all]
+        return [self.max_new_tokens, self.temperature, self.lookup, *self.cost.sliders.all]
 
     @property
     def buttons(self) -> list[gr.Button]:
@@ -135,6 +137,8 @@ def create(examples: Items[Example], embedded: bool) -> ChatPanel:
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             max_new_tokens = gr.Slider(1, 1024, 256, step=1, label="Longest answer, tokens", buttons=[])
             temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature (0: likeliest)", buttons=[])
+            lookup = gr.Slider(0, 16, 0, step=1, label="Guess ahead, tokens", buttons=[])
+            gr.HTML(f"<p>{LOOKUP}</p>", elem_id="settings-help", js_on_load=None)
         undo = gr.Button("Undo", size="sm", elem_id="undo", scale=0, min_width=64)
         export_html = gr.Button("Export page", size="sm", elem_id="export-html", scale=0, min_width=96)
         export_json = gr.Button("Export JSON", size="sm", elem_id="export-json", scale=0, min_width=96)
@@ -142,8 +146,8 @@ def create(examples: Items[Example], embedded: bool) -> ChatPanel:
     download = Panel("<span hidden></span>", "download.js", elem_id="download")
     Panel("<span hidden></span>", "gestures.js", elem_id="gestures")
     return ChatPanel(
-        chatbot, status, card, box, buttons, max_new_tokens, temperature, undo, export_json, export_html,
-        clear, ways, download,
+        chatbot, status, card, box, buttons, max_new_tokens, temperature, lookup, undo, export_json,
+        export_html, clear, ways, download,
     )  # fmt: skip
 
 

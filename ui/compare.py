@@ -63,8 +63,9 @@ def render(run: Run) -> dict:
 def runner(service: Service, compare: Compare, settings_of: Callable[..., Settings]):
     """The handler of the button."""
 
-    def run(run_id: str, session: UserSession, edge, fps, frames, model, quantize) -> Iterator[dict]:
-        settings, choice = settings_of(256, 0, edge, fps, frames), _choice(service, model, quantize)
+    def run(run_id: str, session: UserSession, edge, fps, frames, nearest, model, quantize) -> Iterator[dict]:
+        settings = settings_of(256, 0, 0, edge, fps, frames, nearest)
+        choice = _choice(service, model, quantize)
         yield {compare.go: gr.Button(interactive=False)}
         try:
             for told in service.compare(session, run_id, settings, choice):

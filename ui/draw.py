@@ -195,6 +195,7 @@ def timing(stats: dict) -> list[list[str]]:
     rows = (
         ("First token", _unit(stats.get("first_token_ms"), "ms"), "from the question to the first word"),
         ("Writing", _unit(stats.get("decode_tokens_per_s"), "tokens/s"), "after the first token"),
+        ("Guessed", _guessed(stats), "guessed ahead and right: they took no step of their own"),
         ("Answer", _unit(stats.get("answer_tokens"), "tokens"), "written in this turn"),
         ("Waiting", _unit(stats.get("queue_ms"), "ms"), "for other people's answers"),
         ("Vision", _unit(stats.get("encode_ms"), "ms"), "tower and connector"),
@@ -210,6 +211,12 @@ def timing(stats: dict) -> list[list[str]]:
         ("Quantisation", stats.get("quantize"), stats.get("quantize_reason") or "of the decoder's weights"),
     )
     return [[label, str(value), meaning] for label, value, meaning in rows if value is not None]
+
+
+def _guessed(stats: dict) -> str | None:
+    if stats.get("guessed_tokens") is None:
+        return None
+    return f"{stats['accepted_tokens']:,} of {stats['guessed_tokens']:,}"
 
 
 def _unit(value: float | None, unit: str) -> str | None:

@@ -128,17 +128,19 @@ class Events:
     def export_json(self, session: UserSession) -> dict:
         return export.data(session.exchanges)
 
-    def settings_of(self, max_new_tokens, temperature, edge, fps, max_frames) -> Settings:
+    def settings_of(self, max_new_tokens, temperature, lookup, edge, fps, max_frames, nearest) -> Settings:
         """The sliders' values; those left at what the model does anyway become None."""
         facts = self.service.facts()
         if facts is None:
-            return Settings(int(max_new_tokens), float(temperature))
+            return Settings(int(max_new_tokens), float(temperature), lookup=int(lookup))
         return Settings(
             int(max_new_tokens),
             float(temperature),
             edge=int(edge) if edge < facts.largest_edge else None,
             fps=float(fps) if fps != facts.fps else None,
             max_frames=int(max_frames) if max_frames < facts.max_frames else None,
+            lookup=int(lookup),
+            nearest=bool(nearest),
         )
 
     def _again(

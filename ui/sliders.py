@@ -16,11 +16,12 @@ class Sliders:
     edge: gr.Slider
     fps: gr.Slider
     max_frames: gr.Slider
+    nearest: gr.Checkbox
     half: bool = False
 
     @property
-    def all(self) -> list[gr.Slider]:
-        return [self.edge, self.fps, self.max_frames]
+    def all(self) -> list[gr.Slider | gr.Checkbox]:
+        return [self.edge, self.fps, self.max_frames, self.nearest]
 
     def ranges(self, facts: ModelFacts) -> dict:
         """For another model: from one merged cell, or frame, to all that it takes."""
@@ -40,4 +41,7 @@ def create(elem_id: str, half: bool = False) -> Sliders:
         edge = gr.Slider(32, 192, 96 if half else 192, step=32, label="Picture size (px)", **look)
         fps = gr.Slider(0.5, 8, 2, step=0.5, label="Frames a second", **look)
         frames = gr.Slider(1, 8, 8, step=1, label="Most frames", **look)
-    return Sliders(edge, fps, frames, half)
+        nearest = gr.Checkbox(
+            label="Nearest key frames", info="Quicker, less exact; large JPEGs too.", min_width=120
+        )
+    return Sliders(edge, fps, frames, nearest, half)

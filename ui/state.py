@@ -16,6 +16,8 @@ class Settings:
     edge: int | None = None  # pixels: pictures and frames are shrunk to the area of a square of this edge
     fps: float | None = None  # frames a second taken from a clip
     max_frames: int | None = None
+    lookup: int = 0  # tokens guessed from the text so far and checked in one call
+    nearest: bool = False  # the key frames nearest to the wanted times, which need no others to be decoded
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 from helpers import DROP, EXAMPLES, WAIT, attach, hand_over, kinds, open_tab, send, wait_for_turn
@@ -11,6 +14,7 @@ from playwright.sync_api import Page, expect
 from served import MODEL
 
 from vlm.families.checkpoint import open_config
+from vlm.inputs.media import open_media
 from vlm.inputs.patches import target_size
 
 CIRCLE, CLIP = EXAMPLES / "circle.png", EXAMPLES / "moving_circle.mp4"
@@ -68,6 +72,29 @@ def test_sliders_change_the_cost_and_then_the_turn(page):
     wait_for_turn(page, 1)
     open_tab(page, "Tokens")
     assert kinds(page)["image"] + kinds(page)["video"] == after
+
+
+@pytest.mark.skipif(MODEL != "tiny", reason="the clip's frames are counted for the embedded model")
+def test_key_frames_and_guessing_are_chosen_on_the_page(page):
+    attach(page, CIRCLE, CLIP)
+    expect(page.locator("#cost li").last).to_contain_text("6 frames at", timeout=WAIT)
+    page.locator("#detail").get_by_label("Nearest key frames").check()
+    keys = len(open_media(CLIP).clip.keys)
+    expect(page.locator("#cost li").last).to_contain_text(f"{keys} frame", timeout=WAIT)
+    page.locator("#settings .label-wrap").click()
+    field = page.locator("#settings").get_by_label("number input for Guess ahead, tokens")
+    field.fill("8")
+    field.press("Enter")
+    send(page, "Which way does it move?")
+    wait_for_turn(page, 1)
+    open_tab(page, "Run")
+    guessed = page.locator('#run [data-stat="Guessed"] dd').first
+    expect(guessed).to_have_text(re.compile(r"^\d+ of \d+$"))
+    with page.expect_download() as download:
+        page.click("#export-json")
+    (turn,) = json.loads(Path(download.value.path()).read_text())["turns"]
+    assert turn["settings"]["lookup"] == 8 and turn["settings"]["nearest"]
+    assert turn["statistics"]["guessed_tokens"] is not None
 
 
 def test_a_file_that_cannot_be_used_says_so_before_sending(page, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlm.chat.generate import generate, prefill
-from vlm.chat.lookup import Lookahead, Text, Worth
+from vlm.chat.lookup import Guesses, Lookahead, Text, Worth
 from vlm.chat.sampling import Sampling
 from vlm.families.checkpoint import open_checkpoint
 from vlm.inputs.sequence import build_sequence, user_message
@@ -134,6 +134,8 @@ def test_guesses_end_where_the_answer_must(exact, monkeypatch):
     tokens, _, cache, prompt = _answer(exact, Sampling(9, lookup=64), monkeypatch)
     assert len(tokens) <= 9 and cache.capacity >= cache.length == prompt + len(tokens) - 1
     assert (
-        Lookahead(exact.model, cache, type("S", (), {"ids": torch.tensor([1]), "rope_delta": 0}), 0, 1).most
+        Lookahead(
+            exact.model, cache, type("S", (), {"ids": torch.tensor([1]), "rope_delta": 0}), 0, 1, Guesses()
+        ).most
         == 0
     )

@@ -66,6 +66,20 @@ def test_gelu_after_a_product(fused, monkeypatch):
     assert ((got - F.gelu(inner, approximate="tanh")).abs() <= bound).all()
 
 
+def test_a_compiler_sees_plain_operators():
+    """Training scores its model compiled, without gradients; the compiler knows no private operator."""
+    seen = []
+
+    def compiler(graph, inputs):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    mlp = MLP(32, 64, gelu_tanh).bfloat16().requires_grad_(False)
+    with torch.no_grad():
+        torch.compile(mlp, backend=compiler)(torch.randn(5, 32).bfloat16())
+    assert any("gelu" in name for name in seen) and not any("mkldnn" in name for name in seen)
+
+
 def test_an_adapter_comes_before_the_activation():
     """LoRA puts its own module in the place of ``fc1``; the fused product must not go past it."""
     mlp = MLP(32, 64, gelu_tanh).bfloat16().requires_grad_(False)

@@ -114,8 +114,9 @@ def from_card(heading: str) -> str:
 
 def options(settings: Settings) -> MediaOptions:
     return MediaOptions(
-        fps=settings.fps, max_frames=settings.max_frames, max_pixels=settings.edge and settings.edge**2
-    )
+        fps=settings.fps, max_frames=settings.max_frames, max_pixels=settings.edge and settings.edge**2,
+        approximate=settings.nearest,
+    )  # fmt: skip
 
 
 def events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[], bool]) -> Iterator[Event]:
@@ -126,7 +127,8 @@ def events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[],
 
 
 def _events(chat: ChatSession, ask: Ask, index: int | None, stopped: Callable[[], bool]) -> Iterator[Event]:
-    sampling = Sampling(max_new_tokens=ask.settings.max_new_tokens, temperature=ask.settings.temperature)
+    settings = ask.settings
+    sampling = Sampling(settings.max_new_tokens, settings.temperature, lookup=settings.lookup)
     how = {"sampling": sampling, "stopped": stopped, "choice": ask.choice}
     if index is None:
         yield from chat.ask(ask.text, ask.files, options=options(ask.settings), **how)

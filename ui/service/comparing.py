@@ -48,7 +48,7 @@ def compare(
 
 
 def settings_changed(before: Settings, now: Settings) -> bool:
-    names = ("edge", "fps", "max_frames")
+    names = ("edge", "fps", "max_frames", "nearest")
     return any(getattr(before, name) != getattr(now, name) for name in names)
 
 
@@ -136,6 +136,7 @@ def in_short(settings: Settings, choice: Choice | None) -> str:
         f"{settings.edge} px" if settings.edge else "",
         f"{settings.fps:g} frames a second" if settings.fps else "",
         f"at most {settings.max_frames} frames" if settings.max_frames else "",
+        "nearest key frames" if settings.nearest else "",
         f"{choice.model}, {choice.quantize}" if choice else "",
     ]
     return ", ".join(part for part in parts if part) or "the model's own limits"

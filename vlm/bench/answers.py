@@ -36,7 +36,7 @@ def measure(folder: Path) -> dict[str, float]:
     """
     with TemporaryDirectory() as scratch:
         picture = Path(scratch) / "picture.png"
-        _draw(picture)
+        draw_scene(picture)
         command = [sys.executable, "-c", _CODE, str(folder), str(picture)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -45,7 +45,8 @@ def measure(folder: Path) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _draw(path: Path) -> None:
+def draw_scene(path: Path) -> None:
+    """Four drawn things, 224 pixels on the edge."""
     scene = scenes.random_scene(Random(0), width=224, height=224, count=(4, 4))
     Image.fromarray(scenes.draw(scene)[0]).save(path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlm.bench import limits as limits_
 from vlm.bench import media, stages
+from vlm.bench.guessing import lookup
 from vlm.bench.lens import lens
 from vlm.bench.limits import Limits
 from vlm.bench.quantised import decode_4bit
@@ -50,6 +51,7 @@ class Suite:
                 stages.vision(self._pair(WINDOWED, 2, 8), "vision_windowed", self.runs)
             ],
             "decoder": self._decoder,
+            "lookup": lambda: lookup(self._pair(self.model, 2, 8), self.runs),
             "turn5_first_token": lambda: turn5_first_token(
                 self.model, 2 if self.quick else 8, self.device, 1 if self.quick else 3
             ),

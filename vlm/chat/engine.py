@@ -12,6 +12,7 @@ import torch
 
 from vlm.chat import footprint
 from vlm.chat.generate import generate, prefill
+from vlm.chat.lookup import Guesses
 from vlm.chat.memory import CachePool, Slot, VisionMemo
 from vlm.chat.queue import Queue
 from vlm.chat.request import Answering, Outcome, OutOfMemory, Request, Stopped
@@ -145,7 +146,9 @@ class Engine:
                 logits = yield from clock.timed("prefill", reading)
             if logits is None:
                 return "stopped"
-            writing = generate(model, self.tokenizer, sequence, logits, slot.cache, request.sampling, stopped)
+            clock.guesses = Guesses() if request.sampling.lookup else None
+            how = (request.sampling, stopped, clock.guesses)
+            writing = generate(model, self.tokenizer, sequence, logits, slot.cache, *how)
             for step in clock.timed("decode", writing):
                 steps.append(step)
                 yield step

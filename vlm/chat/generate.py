@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 import torch
 from torch import Tensor
 
-from vlm.chat.lookup import Lookahead
+from vlm.chat.lookup import Guesses, Lookahead
 from vlm.chat.request import PREFILL_CHUNK
 from vlm.chat.sampling import Sampler, Sampling
 from vlm.chat.text import SafeText
@@ -53,11 +53,13 @@ def generate(
     cache: KVCache,
     sampling: Sampling,
     stopped: Callable[[], bool] = bool,
+    count: Guesses | None = None,
 ) -> Generator[Step, None, None]:
     """Stream Steps after a prompt; the last Step carries the reason it ended.
 
     Args:
         logits: (vocabulary,) from `prefill`.
+        count: filled with what came of guessing ahead.
         cache: holds the prompt; afterwards also every generated token that was fed back, so that the next
             turn can go on from it.
 
@@ -67,18 +69,18 @@ def generate(
     text = SafeText(tokenizer, sampling.stop)
     eos, context = model.config.tokens.eos, model.config.decoder.context_length
     room = min(sampling.max_new_tokens, context - len(sequence))
-    ahead = Lookahead(model, cache, sequence, sampling.lookup, len(sequence) + room)
+    ahead = Lookahead(model, cache, sequence, sampling.lookup, len(sequence) + room, count or Guesses())
     limit = "length" if room == sampling.max_new_tokens else "context"
     try:
-        for count in range(1, room + 1):
+        for number in range(1, room + 1):
             token, logprob = sampler.pick(logits)
-            index = len(sequence) + count - 1
+            index = len(sequence) + number - 1
             piece = "" if token in eos else text.add(token)
             endings = {
                 "eos": token in eos,
                 "stop": text.ended,
                 "loop": sampler.loops,
-                limit: count == room,
+                limit: number == room,
                 "stopped": stopped(),
             }
             finish = next((reason for reason, holds in endings.items() if holds), None)

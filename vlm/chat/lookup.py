@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Items
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -22,6 +23,15 @@ PAUSE = 32  # tokens without guesses after they have cost more than they gave
 MEMORY = 0.8  # share of the past in the running means
 
 
+@dataclass
+class Guesses:
+    """What came of guessing in one answer."""
+
+    made: int = 0
+    right: int = 0  # tokens that needed no call of their own
+    calls: int = 0  # of the model, behind the prompt
+
+
 class Lookahead:
     """Turns chosen tokens into the logits of the next ones, with as few calls of the model as it can.
 
@@ -29,13 +39,15 @@ class Lookahead:
         cache: holds the prompt; after `close` also the tokens that were fed, and no guesses.
         most: guesses in one call; 0: one call a token.
         longest: tokens of prompt and answer at most.
+        count: filled with what comes of it.
     """
 
     def __init__(
-        self, model: VisionLanguageModel, cache: KVCache, sequence: Sequence, most: int, longest: int
-    ):
+        self, model: VisionLanguageModel, cache: KVCache, sequence: Sequence, most: int, longest: int,
+        count: Guesses,
+    ):  # fmt: skip
         self.model, self.cache, self.most, self.longest = model, cache, most, longest
-        self.calls = 0
+        self.count = count
         self._timed = model.device.type == "cpu"  # a GPU reads the weights once for one token or for eight
         self._offset = sequence.rope_delta
         self._text = Text(sequence.ids.tolist() if most else ())
@@ -50,6 +62,7 @@ class Lookahead:
         self._fed += 1
         if self._guesses and self._guesses[0] == token:
             self._guesses.pop(0)
+            self.count.right += 1
             self._worth.right()
             return self._rows.pop(0)
         self.cache.crop(self._fed - 1)
@@ -62,7 +75,8 @@ class Lookahead:
         else:
             first, self._rows = self.model.step(token, position, self.cache), []
         self._worth.called(len(self._guesses), time.perf_counter() - start if self._timed else 1.0)
-        self.calls += 1
+        self.count.calls += 1
+        self.count.made += len(self._guesses)
         return first
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
+from vlm.chat.lookup import Guesses
 from vlm.records import Sequence
 
 Event, Result = TypeVar("Event"), TypeVar("Result")
@@ -19,6 +20,7 @@ class Clock:
         self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
         self.encoded_patches = 0
+        self.guesses: Guesses | None = None  # where tokens were guessed ahead
 
     def lap(self, stage: str) -> None:
         """The stage that began at the last lap is over."""
@@ -85,6 +87,8 @@ def statistics(sequence: Sequence, answer_tokens: int, reused: int, clock: Clock
         "computed_tokens": computed,
         "answer_tokens": answer_tokens,
         "encoded_patches": clock.encoded_patches,
+        "guessed_tokens": clock.guesses and clock.guesses.made,
+        "accepted_tokens": clock.guesses and clock.guesses.right,
         **{f"{stage}_ms": _round(clock.ms(stage)) for stage in ("queue", "encode", "prefill", "decode")},
         "prefill_tokens_per_s": _round(prefill and 1000 * computed / prefill),
         "first_token_ms": _round(prefill and prefill + (clock.ms("encode") or 0.0)),

@@ -18,6 +18,7 @@ from vlm.models.varlen import Segments, flash, packed, rows_packed, segment_boun
 
 Backend = Literal["flash", "varlen", "sdpa", "math", "eager"]
 ROWS = 64  # see `_fill_up`
+SCORES = 2**25  # pairs of query and key that the formula holds at once: 128 MiB in float32
 BACKENDS: tuple[Backend, ...] = ("flash", "varlen", "sdpa", "eager")  # what may be asked for
 
 
@@ -56,6 +57,8 @@ def attend(
         return flash(q, k, v, causal)
     if backend == "varlen" and mask is None and q.shape[2] > 1:
         return rows_packed(q, k, v, causal)
+    if backend in ("eager", "math") and q.shape[2] > (most := _queries_at_once(q, k)):
+        return _in_pieces(q, k, v, causal, mask, backend, most)
     if backend == "eager":
         return _eager(q, k, v, causal, mask)
     if mask is None and q.shape[2] < k.shape[2] and (causal or q.shape[2] == 1):
@@ -88,6 +91,25 @@ def attend_segments(q: Tensor, k: Tensor, v: Tensor, segments: Segments, backend
         outputs.append(attend(*run, causal=False, backend=backend).transpose(1, 2).flatten(0, 1))
         start = stop
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _queries_at_once(q: Tensor, k: Tensor) -> int:
+    """So many that the formula's scores stay within `SCORES`; all of them while gradients are wanted."""
+    return q.shape[2] if torch.is_grad_enabled() else max(1, SCORES // (q.shape[0] * q.shape[1] * k.shape[2]))
+
+
+def _in_pieces(
+    q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None, backend: Backend, most: int
+) -> Tensor:
+    """A few queries at a time. By the bottom-right rule a piece ends where its last query's keys end."""
+    out, behind = q.new_empty(*q.shape[:3], v.shape[3]), k.shape[2] - q.shape[2]
+    for start in range(0, q.shape[2], most):
+        stop = min(start + most, q.shape[2])
+        seen = behind + stop if causal and mask is None else k.shape[2]
+        own = mask[:, :, start:stop] if mask is not None and mask.shape[2] > 1 else mask
+        piece = (q[:, :, start:stop], k[:, :, :seen], v[:, :, :seen])
+        out[:, :, start:stop] = attend(*piece, causal=causal, mask=own, backend=backend)
+    return out
 
 
 def _chunk_on_cache(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

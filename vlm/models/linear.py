@@ -56,8 +56,12 @@ class Linear(nn.Linear):
 
 
 def _on_cpu_in_16_bits(x: Tensor) -> bool:
-    """While no gradient is wanted; elsewhere everything stays PyTorch's usual way."""
-    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.is_grad_enabled()
+    """While no gradient is wanted and nothing is compiled; else everything stays PyTorch's usual way.
+
+    Its compiler (2.13) cannot lower the private operator above.
+    """
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not plain
 
 
 def _find_fused_gelu():

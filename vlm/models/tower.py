@@ -6,6 +6,7 @@ Qwen3-VL (arXiv 2511.21631: learned positions, taps); `VisionConfig` says which 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +20,25 @@ from vlm.models.layers import Embedding, make_norm, make_vision_mlp
 from vlm.models.linear import Linear
 from vlm.models.rope import rotate, vision_table
 from vlm.models.varlen import Segments
+
+ROWS = 4096  # patches that go through norms and products at once; from there on a product gains nothing
+
+
+def by_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """``function(*tensors)`` where each row depends on its own row only.
+
+    Without gradients it goes piece by piece, so that what is made on the way (float32 copies, the MLP's
+    hidden layer) takes the memory of `ROWS` rows and not of a picture of 65,536 patches.
+    """
+    if torch.is_grad_enabled() or len(tensors[0]) <= ROWS:
+        return function(*tensors)
+    out, start = None, 0
+    for pieces in zip(*(tensor.split(ROWS) for tensor in tensors), strict=True):
+        piece = function(*pieces)
+        out = piece.new_empty(len(tensors[0]), *piece.shape[1:]) if out is None else out
+        out[start : start + len(piece)] = piece
+        start += len(piece)
+    return out
 
 
 @dataclass(frozen=True)
@@ -47,9 +67,13 @@ class VisionAttention(nn.Module):
         self.proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], segments: Segments, backend: Backend) -> Tensor:
-        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).unbind(1)  # (P, H, d) each
-        out = attend_segments(rotate(q, *rope), rotate(k, *rope), v, segments, backend)
-        return self.proj(out.flatten(1))  # (P, D)
+        seen = attend_segments(*by_rows(self._rotated, x, *rope).unbind(1), segments, backend)  # (P, H, d)
+        return self.proj(seen.flatten(1))  # (P, D)
+
+    def _rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(P, D) → (P, 3, H, d): queries and keys turned by their places, and values."""
+        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).unbind(1)
+        return torch.stack((rotate(q, cos, sin), rotate(k, cos, sin), v), dim=1)
 
 
 class VisionBlock(nn.Module):
@@ -61,7 +85,10 @@ class VisionBlock(nn.Module):
         self.mlp = make_vision_mlp(config.mlp, config.hidden_size, config.intermediate_size)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], segments: Segments, backend: Backend) -> Tensor:
-        x = x + self.attn(self.norm1(x), rope, segments, backend)
+        x = x + self.attn(by_rows(self.norm1, x), rope, segments, backend)
+        return by_rows(self._through_mlp, x)
+
+    def _through_mlp(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
 
 
@@ -92,8 +119,8 @@ class VisionTower(nn.Module):
         """
         x = self.patch_embed(pixels.to(self.patch_embed.weight.dtype))  # (P, D)
         if self.pos_embed is not None:
-            table = interpolate_table(self.pos_embed.weight, grids, self.config.spatial_merge_size)
-            x = x + table.to(x.dtype)
+            merge = self.config.spatial_merge_size  # nothing holds the table: it is float32, and large
+            x = x + interpolate_table(self.pos_embed.weight, grids, merge).to(x.dtype)
         natural, windowed = layouts(self.config, grids, x.device)
         taps = []
         for index, block in enumerate(self.blocks):
