@@ -103,7 +103,7 @@ def look_at(engine: AnyEngine, label: str, trace: Trace) -> Side:
 def figures(side: Side) -> dict[str, float | str | None]:
     """What is compared in numbers, by name; times in milliseconds, None where nobody measured."""
     stats, media = side.trace.stats, side.trace.sequence.media
-    remembered = media and stats.get("encode_ms") == 0  # from an earlier turn or comparison
+    remembered = media and stats.get("encoded_patches") == 0  # from an earlier turn or comparison
     return {
         "Model": stats.get("model"),
         "Quantisation": stats.get("quantize"),
