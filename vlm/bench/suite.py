@@ -40,6 +40,7 @@ class Suite:
     def __post_init__(self):
         self.limits: Limits = limits_.measure(self.device, self.quick)
         self.runs = 2 if self.quick else 5
+        self._pairs: dict[tuple[str, int], stages.Pair] = {}
 
     def rows(self) -> dict[str, Callable[[], Iterator[Row] | list[Row]]]:
         """Group name → what measures it, in the order in which they run."""
@@ -79,7 +80,15 @@ class Suite:
                 yield from run()
 
     def _pair(self, preset: str, quick: int, full: int) -> stages.Pair:
-        return stages.Pair(preset, quick if self.quick else full, self.device, self.limits)
+        """A preset's pair; quick ones are kept, for making one takes longer than most rows."""
+        if not self.quick:
+            return self._own_pair(preset, full)
+        if (preset, quick) not in self._pairs:
+            self._pairs[preset, quick] = self._own_pair(preset, quick)
+        return self._pairs[preset, quick]
+
+    def _own_pair(self, preset: str, layers: int) -> stages.Pair:
+        return stages.Pair(preset, layers, self.device, self.limits)
 
     def _image(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +111,7 @@ class Suite:
         yield stages.append(pair, self.runs)
         yield stages.decode(pair, 4 * self.runs)
         for mode in ("int4",) if self.quick else ("nf4", "int4"):  # nf4 takes long to quantise
-            yield decode_4bit(self._pair(self.model, 1, 8), mode, 4 * self.runs)
+            yield decode_4bit(self._own_pair(self.model, 1 if self.quick else 8), mode, 4 * self.runs)
 
     def _startup(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
