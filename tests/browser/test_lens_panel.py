@@ -89,6 +89,11 @@ def test_words_cells_and_heads(page, looks, tmp_path):
     bright(page, int(one.maps[3].argmax()))
     share = float(re.search(r"([\d.]+) %", page.locator("#lens .gb-nav-line").inner_text())[1])
     assert abs(share - 100 * one.shares[4, 3, 3]) < 1
+    nav.click(position={"x": box["width"] * 0.5 / 6, "y": box["height"] * 0.5 / 6}, modifiers=["Shift"])
+    _, two = looks("Describe the picture.", "shapes.png", [(4, 3), (0, 0)])
+    bright(page, int(two.maps[3].argmax()))
+    nav.click(position={"x": box["width"] * 0.5 / 6, "y": box["height"] * 0.5 / 6}, modifiers=["Shift"])
+    expect(page.locator("#lens .gb-nav-line")).to_contain_text("Layer 5, head 4")
     page.locator("#lens .gb-normal").check()
     changed(page, alone)
     page.locator("#lens .gb-normal").uncheck()
@@ -240,6 +245,11 @@ def test_boxes_anatomy_and_two_settings(page, wide, export):
     tower.locator("summary").first.click()
     expect(tower).to_contain_text("patch_embed")
     expect(page.locator("#anatomy .gb-families")).to_contain_text("RMSNorm")
+    lines = table(saved(page, "#anatomy [data-save=stages]"))
+    assert [line["shape"] for line in lines][:2] == ["1 × 200 × 320 × 3", "112 × 1536"]
+    lines = {line["aspect"]: line for line in table(saved(page, "#anatomy [data-save=families]"))}
+    assert lines["Tower norm"]["Qwen2.5-VL"] == "RMSNorm" and lines["Tower norm"]["differs"] == "yes"
+    assert Image.open(io.BytesIO(saved(page, "#anatomy [data-save=png]"))).width == 820
     open_tab(page, "Compare")
     page.click("#compare-go")
     expect(page.locator("#compare .gb-compared")).to_have_count(2, timeout=WAIT)

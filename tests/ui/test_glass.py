@@ -17,8 +17,8 @@ from ui import compare, export
 from ui.compare import SAME, _choice
 from ui.examples import FOLDER
 from ui.service import Choice, Refused, Service, Working, backend
-from ui.service.baking import CELLS, PATCHES, baked
-from ui.service.glass import GONE, OTHER
+from ui.service.baking import PATCHES, baked
+from ui.service.glass import GONE, OTHER, WORDS
 from ui.state import Ask, Settings, UserSession
 from vlm.chat.session import Engine
 from vlm.lens.attention import look
@@ -118,14 +118,16 @@ def test_boxes_lie_on_the_files_themselves(service, asked, tmp_path):
     assert {key.split(",")[0] for key in found["original"]} == {"0", "1", "2"}  # the answer names a box
     # Of the newest medium, where it is small, also what its cells say and where its patches look.
     clip = run.trace.sequence.media[2]
-    assert len(found["cell"]) == clip.tokens <= CELLS
+    assert len(found["cell"]) == clip.tokens <= WORDS
     assert len(found["patch"]) == clip.grid_thw[1] * clip.grid_thw[2] <= PATCHES  # of its first moment
     alone = asked("Describe the picture.", "shapes.png")
     found = baked(service.glass, alone)
     newest = len(alone.trace.sequence.media) - 1
     assert len(found["cell"]) == 36 and len(found["patch"]) == 144
     of = {"run": alone.run_id, "medium": newest}
-    assert found["cell"][f"{newest},9"] == service.glass.ask(of | {"what": "cell", "cell": 9})
+    one = service.glass.ask(of | {"what": "cell", "cell": 9})["stages"]
+    for (stage, words), (same, close) in zip(found["cell"][f"{newest},9"]["stages"], one, strict=True):
+        assert stage == same and words[0][0] == close[0][0]  # read together: other sums, the same words
     where = {"frame": 0, "row": 3, "column": 4, "block": 5}
     assert found["patch"][f"{newest},0,3,4,5"] == service.glass.ask(of | {"what": "patch"} | where)
     tall.unlink()
@@ -145,6 +147,7 @@ HOSTILE = [
     {"what": "look", "first": "x"}, {"what": "look", "first": 10**9},
     {"what": "look", "first": None}, {"what": "sides"}, {"what": "cell"},
     {"what": "cell", "medium": 9, "cell": 0},
+    {"what": "cell", "medium": 0, "cells": 37}, {"what": "cell", "medium": 0, "cells": 0},
     {"what": "cell", "medium": 0, "cell": -1}, {"what": "cell", "medium": 0, "cell": 10**12},
     {"what": "cell", "medium": "0x", "cell": 1}, {"what": "patch"}, {"what": "original"},
     {"what": "original", "medium": -1, "frame": 0}, {"what": "original", "medium": 0, "frame": 9},

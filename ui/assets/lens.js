@@ -226,7 +226,7 @@ const drawNav = () => {
   const only = chosenHeads().length === 1 ? chosenHeads()[0] : null;
   find(".gb-nav-line").textContent = only
     ? `Layer ${only[0] + 1}, head ${only[1] + 1}: ${percent(shareAt(...only))} of its attention lies on pictures.`
-    : `Rows are layers, columns heads. Bright ones look at the picture. ${live() ? "Click one to see it alone." : "Shown are the outlined ones."}`;
+    : `Rows are layers, columns heads. Bright ones look at the picture. ${live() ? "Click one to see it alone, Shift and click to add it." : "Shown are the outlined ones."}`;
   element.dataset.only = only ? only.join() : "";
   const sinks = looked()?.sinks.length;
   find(".gb-mask").disabled = sinks === 0;
@@ -242,7 +242,10 @@ const setHeads = (heads) => {
 nav.addEventListener("click", (event) => {
   const box = nav.getBoundingClientRect();
   const [layer, head] = [Math.floor(((event.clientY - box.top) / box.height) * info.layers), Math.floor(((event.clientX - box.left) / box.width) * info.heads)];
-  setHeads([[Math.min(layer, info.layers - 1), Math.min(head, info.heads - 1)]]);
+  const clicked = [Math.min(layer, info.layers - 1), Math.min(head, info.heads - 1)];
+  if (!(event.shiftKey || event.ctrlKey || event.metaKey) || chosenHeads() === "all") { setHeads([clicked]); return; }
+  const others = chosenHeads().filter((pair) => String(pair) !== String(clicked)); // added, or taken out again
+  setHeads(others.length < chosenHeads().length && others.length ? others : [...others, clicked]);
 });
 nav.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];

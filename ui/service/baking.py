@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ui.service.glass import Glass
 
 FRAMES = 16  # of a clip that boxes are drawn on
-CELLS, PATCHES = 64, 256  # of a frame: beyond, a large model would take minutes over an export
+PATCHES = 256  # of a frame: beyond, a large model would take minutes over an export
 
 
 def baked(glass: Glass, run: Run) -> dict:
@@ -28,11 +28,12 @@ def baked(glass: Glass, run: Run) -> dict:
         "sure": ask("sure", first=0),
         "stages": ask("stages"),
     }
-    many = {
-        "original": _originals(found["open"]),
-        "cell": _cells(found["open"]),
-        "patch": _patches(found["open"]),
+    found["cell"] = {
+        f"{number},{cell}": {"stages": stages}
+        for number, medium in _newest(found["open"])
+        for cell, stages in enumerate(ask("cell", medium=number, cells=medium["tokens"]).get("cells", ()))
     }
+    many = {"original": _originals(found["open"]), "patch": _patches(found["open"])}
     for what, requests in many.items():
         answers = {",".join(map(str, key)): ask(what, **more) for key, more in requests}
         found[what] = {key: answer for key, answer in answers.items() if "error" not in answer}
@@ -48,12 +49,6 @@ def _originals(opened: dict) -> Requests:
         for frame in range(min(frames, FRAMES)):
             longest = {"longest": 800} if frames > 1 else {}
             yield (medium, frame), {"medium": medium, "frame": frame, **longest}
-
-
-def _cells(opened: dict) -> Requests:
-    for number, medium in _newest(opened):
-        for cell in range(medium["tokens"] if medium["tokens"] <= CELLS else 0):
-            yield (number, cell), {"medium": number, "cell": cell}
 
 
 def _patches(opened: dict) -> Requests:

@@ -143,17 +143,21 @@ class Glass:
         }
 
     def _cell(self, run: Run, request: dict) -> dict:
+        """The words of ``cells`` together (an exported page has all of them), or of the one ``cell``."""
         from vlm.lens.attention import medium_cells, vision_tokens
         from vlm.lens.logits import nearest_words
 
-        sequence, medium, cell = run.trace.sequence, int(request["medium"]), int(request["cell"])
+        sequence, medium = run.trace.sequence, int(request["medium"])
         where = medium_cells(sequence, medium) if 0 <= medium < len(sequence.media) else slice(0, 0)
-        if not 0 <= cell < where.stop - where.start:
-            raise ValueError(f"no cell {cell} in medium {medium}")
-        row = int(vision_tokens(sequence)[where.start + cell])
+        tokens = vision_tokens(sequence)[where].tolist()
+        first, count = (int(request["cell"]), 1) if "cell" in request else (0, int(request["cells"]))
+        rows = tokens[first : first + count] if first >= 0 else []
+        if not 0 < len(rows) == count <= WORDS:
+            raise ValueError(f"no cells {first} … {first + count - 1} in medium {medium}")
         with self._lens(run).subject(sequence) as subject:
-            found = nearest_words(subject, [row], _engine(run).tokenizer)
-        return {"stages": [[nearest.stage, nearest.words[0]] for nearest in found]}
+            found = nearest_words(subject, rows, _engine(run).tokenizer)
+        each = [[[nearest.stage, nearest.words[index]] for nearest in found] for index in range(count)]
+        return {"stages": each[0]} if "cell" in request else {"cells": each}
 
     def _patch(self, run: Run, request: dict) -> dict:
         places = [int(request[name]) for name in ("row", "column", "block")]
