@@ -58,8 +58,10 @@ def main(
     media_seconds: Annotated[int, flag("media-seconds", "how long reading one file may take", min=1)] = 120,
 ) -> None:
     """Build the page and serve it; the model loads behind it."""
+    from ui.startup import few_arenas
     from ui.store import own_folder
 
+    few_arenas()
     own_folder(port)  # before Gradio is imported
     from ui.build import Serving, build, launch
     from ui.clients import bytes_of

@@ -25,7 +25,7 @@ class Panel(gr.HTML):
         super().__init__(html_template=template, apply_default_css=False, **kwargs)
 
     def __getattr__(self, name: str):
-        # Gradio would search the whole script for an event of each name it asks for, dozens of times a view.
+        # Gradio searches the whole script for an event of every name asked for, dozens of times a view.
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def postprocess(self, value):

@@ -75,10 +75,12 @@ def _row(name: str, guessed: list[Trace], plain: list[Trace]) -> Row:
     same = "identical" if guessed[-1].answer == plain[-1].answer else "DIFFER"
     what = "asked again" if name == "lookup_repeats" else "asked once"
     note = (
-        f"tiny, {QUESTION!r} {what}: {stats['answer_tokens']} tokens, {stats['accepted_tokens']} of "
-        f"{stats['guessed_tokens']} guesses right; answers {same}; ms a token; reference: no guesses"
+        f"embedded model, {QUESTION!r} {what}: {stats['answer_tokens']} tokens, "
+        f"{stats['accepted_tokens']} of {stats['guessed_tokens']} guesses right; answers {same}; "
+        "milliseconds a token; reference: no guesses"
     )
-    ours, theirs = (
-        [t.stats["decode_ms"] / t.stats["answer_tokens"] for t in side] for side in (guessed, plain)
-    )
-    return faster(name, ours, theirs, note=note)
+    return faster(name, _a_token(guessed), _a_token(plain), note=note)
+
+
+def _a_token(traces: list[Trace]) -> list[float]:
+    return [trace.stats["decode_ms"] / trace.stats["answer_tokens"] for trace in traces]

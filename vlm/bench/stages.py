@@ -16,7 +16,7 @@ from vlm.bench.rows import Row, alternate, faster
 from vlm.models.model import VisionLanguageModel
 
 CONTEXT, CHUNK = 1024, 64  # tokens that lie in the cache, and that come on top
-PICTURE = (768, 1024)  # height and width in pixels
+PICTURE, SMALL = (768, 1024), (384, 512)  # height and width in pixels
 
 
 @dataclass
@@ -50,10 +50,10 @@ class Pair:
         return self.ours.config.decoder.vocab_size * self.ours.config.decoder.hidden_size
 
 
-def vision(pair: Pair, name: str, runs: int) -> Row:
-    """One picture of 1024 × 768 through the tower and the connector."""
+def vision(pair: Pair, name: str, runs: int, picture: tuple[int, int] = PICTURE) -> Row:
+    """One picture through the tower and the connector."""
     config = pair.ours.config.vision
-    h, w = (edge // (2 * config.patch_size) * 2 for edge in PICTURE)
+    h, w = (edge // (2 * config.patch_size) * 2 for edge in picture)
     pixels = torch.randn(h * w, config.patch_dim, device=pair.device).bfloat16()
     grid = torch.tensor([[1, h, w]], device=pair.device)
     ours, reference = alternate(

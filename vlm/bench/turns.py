@@ -21,7 +21,7 @@ from vlm.models.model import VisionLanguageModel
 from vlm.records import Trace
 
 TURNS, ANSWER = 5, 24  # tokens a turn is answered with
-CHECKED = 4  # layers of the model whose tokens are compared
+CHECKED = 4  # layers at most of the model whose tokens are compared
 QUESTION = "What colour is the largest shape, where is it, and what stands to the left of it? " * 3
 
 
@@ -33,11 +33,12 @@ def turn5_first_token(model: str, layers: int | None, device: str, runs: int) ->
     """
     random = random_model(model, layers=layers, device=device)
     ours, anew, _, stats = _talk(*random, runs)
-    exact = random_model(model, layers=CHECKED, device=device, dtype=torch.float32)
+    checked = min(CHECKED, layers or CHECKED)
+    exact = random_model(model, layers=checked, device=device, dtype=torch.float32)
     agree = _talk(*exact, 1)[2]
     depth = "" if layers is None else f", {layers} layers"
     what = f"{model} widths{depth}; {stats['prompt_tokens']:,} tokens, {stats['reused_tokens']:,} reused; "
-    same = f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {CHECKED} layers); "
+    same = f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {checked} layers); "
     kept = _kept_by_hand(random[0], reference_model(random[0], model, layers), stats, runs)
     return [
         faster("turn5_first_token", ours, anew, note=f"{what}{same}reference: ours from scratch"),

@@ -12,6 +12,7 @@ from vlm.models.attention import Backend
 from vlm.models.cache import KVCache
 from vlm.models.connectors import Connector
 from vlm.models.decoder import Decoder, DeepStack
+from vlm.models.devices import to_device
 from vlm.models.graphs import Graphs
 from vlm.models.tower import VisionTower
 from vlm.records import Patches, Sequence, VisionOut
@@ -51,7 +52,8 @@ class VisionLanguageModel(nn.Module):
         """Run tower and connector over all media in one call; one VisionOut each, in order."""
         if not media:
             return []
-        pixels = torch.cat([patches.pixels for patches in media]).to(self.device)  # (P, patch_dim)
+        own = [patches.pixels for patches in media]
+        pixels = to_device(own[0] if len(own) == 1 else torch.cat(own), self.device)  # (P, patch_dim)
         grids = tuple(patches.grid_thw for patches in media)
         features, taps = self.connector(*self.tower(pixels, grids, self.backend))  # (V, D)
         sizes = [patches.tokens for patches in media]
