@@ -110,9 +110,9 @@ class Suite:
         pair = self._pair(self.model, 1, 8)
         yield stages.prefill(pair, self.few)
         yield stages.append(pair, self.runs)
-        yield stages.decode(pair, 4 * self.runs)
+        yield stages.decode(pair, 4 * self.few)
         for mode in ("int4",) if self.quick else ("nf4", "int4"):  # nf4 takes long to quantise
-            yield decode_4bit(self._own_pair(self.model, 1 if self.quick else 8), mode, 4 * self.runs)
+            yield decode_4bit(self._own_pair(self.model, 1 if self.quick else 8), mode, 4 * self.few)
 
     def _startup(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
