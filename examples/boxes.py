@@ -9,7 +9,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vlm.chat.session import ChatSession
 from vlm.engines import open_engine
+from vlm.inputs.media import open_media
 from vlm.lens.export import region_picture
+from vlm.lens.original import original_picture
 from vlm.lens.regions import find_regions
 from vlm.lens.words import raw_answer
 
@@ -22,7 +24,7 @@ def main(file: str, question: str, out: str = "boxes.png") -> None:
     print(raw)
     for region in regions:
         print(region.kind, region.label, [round(number) for number in region.numbers], "px")
-    region_picture(picture, regions).save(out)
+    region_picture(picture, regions, original=original_picture(open_media(file), picture)).save(out)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from ui.events import Events
 from ui.examples import read_examples
 from ui.forms import bound_form_fields
 from ui.guard import Guard
-from ui.panel import ASSETS, warn
+from ui.panel import STYLES, warn
 from ui.service import Refused, Service
 from ui.serving import Serving
 from ui.state import UserSession
@@ -73,7 +73,7 @@ def build(service: Service, serving: Serving = Serving()) -> gr.Blocks:
                     with gr.Tab("Anatomy"):
                         inside = anatomy.create(service)
                     with gr.Tab("Compare"):
-                        sides = compare.create()
+                        sides = compare.create(service)
                     with gr.Tab("Run"):
                         figures = run_panel.create()
                     with gr.Tab("Model"):
@@ -193,7 +193,7 @@ def launch(page: gr.Blocks, service: Service, serving: Serving = Serving()) -> N
     bound_form_fields()
     options = {
         "theme": THEME,
-        "css_paths": ASSETS / "style.css",
+        "css_paths": STYLES,
         "footer_links": [],
         "app_kwargs": {"middleware": [_guard(page, serving)]},
         "max_file_size": serving.max_file_size,

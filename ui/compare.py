@@ -11,6 +11,7 @@ from ui import machine, sliders
 from ui.model_panel import QUANTISE
 from ui.panel import Panel, template, warn
 from ui.service import Choice, Refused, Run, Service, Working
+from ui.service.comparing import shown
 from ui.sliders import Sliders
 from ui.state import Settings, UserSession
 
@@ -36,7 +37,10 @@ class Compare:
         return [*self.sliders.all, self.model, self.quantize]
 
 
-def create() -> Compare:
+def create(service: Service) -> Compare:
+    def ask(request):
+        return service.glass.ask(request)
+
     media = sliders.create("compare-set", half=True)
     with gr.Row(elem_id="compare-model"):
         model = gr.Dropdown(
@@ -45,12 +49,14 @@ def create() -> Compare:
         )  # fmt: skip
         quantize = gr.Dropdown([SAME, *QUANTISE[1:]], value=SAME, label="Quantise", min_width=110)
         go = gr.Button("Compare", variant="primary", size="sm", elem_id="compare-go", scale=0, min_width=110)
-    panel = Comparison(template("compare.html"), "compare.js", elem_id="compare")
+    panel = Comparison(template("compare.html"), "compare.js", elem_id="compare", server_functions=[ask])
     return Compare(panel, media, model, quantize, go)
 
 
 def render(run: Run) -> dict:
-    """The panel's value for a turn that was not compared yet."""
+    """The panel's value: the last comparison of this turn, where there was one."""
+    if run.sides:
+        return {"run": run.run_id, **shown(run.sides)}
     return {"run": run.run_id, "note": "Choose above what the other side shall have, and press Compare."}
 
 

@@ -55,8 +55,7 @@ def integers(values) -> str:
 
 def grid_data(run: Run) -> dict:
     """What the Patches panel draws: every medium with its frames, cells, boxes and positions."""
-    sequence, facts = run.trace.sequence, run.facts
-    media = [_grid_medium(sequence, index) for index in range(len(sequence.media))]
+    facts, media = run.facts, media_data(run.trace.sequence)
     windows = None
     if facts.window_cells:
         windows = {
@@ -65,6 +64,11 @@ def grid_data(run: Run) -> dict:
             "blocks": facts.tower_blocks,
         }
     return {"run": run.run_id, "media": media, "pick": len(media) - 1, "windows": windows}
+
+
+def media_data(sequence: Sequence) -> list[dict]:
+    """Every medium with its frames, cells, boxes and positions."""
+    return [_grid_medium(sequence, index) for index in range(len(sequence.media))]
 
 
 def _grid_medium(sequence: Sequence, index: int) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 
 import gradio as gr
@@ -14,6 +15,7 @@ from ui import chat, cost, export, header, run_panel
 from ui.examples import Example
 from ui.panel import Panel, warn
 from ui.service import Refused, Service
+from ui.service.baking import baked
 from ui.state import Ask, Settings, UserSession
 
 GONE = "That turn is no longer kept. Ask again to see it."
@@ -121,7 +123,7 @@ class Events:
 
     def export_page(self, session: UserSession) -> dict:
         """The conversation as a page that needs no server."""
-        return export.page(session.exchanges, self.service.run, self.service.glass.baked)
+        return export.page(session.exchanges, self.service.run, partial(baked, self.service.glass))
 
     def export_json(self, session: UserSession) -> dict:
         return export.data(session.exchanges)

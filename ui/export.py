@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from ui import anatomy, lens, patch_grid, positions, run_panel, tokens
-from ui.panel import ASSETS, scripts, template
+from ui import anatomy, compare, lens, patch_grid, positions, run_panel, tokens
+from ui.panel import ASSETS, STYLES, scripts, template
 from ui.service import Run
 from ui.state import Exchange
 
@@ -22,6 +22,7 @@ PANELS = {
     "Positions": ("positions", "positions", positions),
     "Tokens": ("tokens", "tokens", tokens),
     "Anatomy": ("anatomy", "anatomy", anatomy),
+    "Compare": ("compare", "compare", compare),
     "Run": ("run", "run", run_panel),
 }
 
@@ -57,11 +58,12 @@ def page(
             "script": scripts(*getattr(module, "SCRIPTS", [f"{file}.js"])),
         }
         for name, (id_, file, module) in PANELS.items()
+        if name != "Compare" or any(run and run.sides for run in runs)
     ]
     text = environment.get_template("export.html").render(
         turns=written,
         panels=panels,
-        style=(ASSETS / "style.css").read_text(),
+        style="".join(path.read_text() for path in STYLES),
         common=(ASSETS / "common.js").read_text(),
         when=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC".lstrip("0"),
     )
@@ -70,6 +72,8 @@ def page(
 
 def _panels(run: Run, baked: Callable[[Run], dict] | None) -> dict:
     values = {name: module.render(run) for name, (_, _, module) in PANELS.items()}
+    if not run.sides:
+        values["Compare"] = {"note": "This turn was not compared with other settings."}
     if baked:
         values["Lens"]["baked"] = values["Anatomy"]["baked"] = baked(run)
     return values

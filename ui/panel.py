@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
+STYLES = [ASSETS / name for name in ("style.css", "panels.css", "lenses.css")]  # in this order
 
 
 class Panel(gr.HTML):
@@ -22,6 +23,10 @@ class Panel(gr.HTML):
         if script:
             kwargs["js_on_load"] = scripts("common.js", *((script,) if isinstance(script, str) else script))
         super().__init__(html_template=template, apply_default_css=False, **kwargs)
+
+    def __getattr__(self, name: str):
+        # Gradio searches the whole script for an event of every name that is asked for, dozens of times a view.
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def postprocess(self, value):
         return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))

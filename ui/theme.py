@@ -1,4 +1,4 @@
-"""Colours and shapes that Gradio's own widgets take; the panels' are in assets/style.css."""
+"""Colours and shapes that Gradio's own widgets take; the panels' are in assets/*.css."""
 
 from __future__ import annotations
 

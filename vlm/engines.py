@@ -36,7 +36,7 @@ def open_engine(
     if engine is None:
         if config or api_key:
             raise InputError("--config and --api-key go with --engine: give the server's address")
-        opened = open_checkpoint(model, **loading)
+        opened = open_checkpoint(model, **{"dtype": "fast", **loading})
         choice = {"quantize": opened.quantize, "quantize_reason": opened.quantize_reason}
         return Engine(opened.model, opened.tokenizer, opened.name, **choice)
     chosen = [name for name, value in loading.items() if value != "auto"]

@@ -69,6 +69,10 @@ def test_devices_dtypes_and_backends_are_checked():
         resolve_device("toaster")
     with pytest.raises(InputError, match="dtype"):
         open_checkpoint("tiny", dtype="int3")
+    # On a CPU the embedded model is quicker in float32; asked for in few bits it stays what the banks take.
+    assert open_checkpoint("tiny", device="cpu", dtype="fast").model.dtype == torch.float32
+    assert open_checkpoint("tiny", device="cpu").model.dtype == torch.bfloat16
+    assert open_checkpoint("tiny", device="cpu", dtype="fast", quantize="int8").model.dtype == torch.bfloat16
     cpu = resolve_device("cpu")
     assert resolve_backend("auto", cpu, torch.float32) == "sdpa"
     with pytest.raises(InputError, match="CUDA"):

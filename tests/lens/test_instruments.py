@@ -17,7 +17,16 @@ from vlm.lens.architecture import differences, module_tree, stages
 from vlm.lens.attention import Looks, look, medium_cells
 from vlm.lens.compare import ask_side, figures
 from vlm.lens.confidence import confidence, word_probability
-from vlm.lens.export import cell_map, heat_picture, region_picture, write_csv, write_npz
+from vlm.lens.export import (
+    cell_map,
+    heat_picture,
+    region_picture,
+    sides_picture,
+    write_csv,
+    write_npz,
+    write_sides_csv,
+    write_sides_npz,
+)
 from vlm.lens.regions import Region
 from vlm.lens.subject import Lens
 from vlm.lens.words import answer_words, raw_answer
@@ -146,25 +155,33 @@ def test_families_side_by_side():
     assert not rows["Decoder MLP"][1]
 
 
-def test_two_settings_side_by_side(engine, examples):
+def test_two_settings_side_by_side(engine, examples, tmp_path):
     sides = []
     for label, options in (("as it is", None), ("small", MediaOptions(max_pixels=96 * 96))):
-        asking = ask_side(engine, label, "What colour is the circle?", [examples / "circle.png"], options)
-        sides.append(side_of(asking))
+        *_, side = ask_side(engine, label, "What colour is the circle?", [examples / "circle.png"], options)
+        sides.append(side)
     big, small = map(figures, sides)
     assert (big["Vision tokens"], small["Vision tokens"]) == (36, 9)
     assert [side.looks.maps.shape[1] for side in sides] == [36, 9] and not sides[0].why
     assert big["First word after, ms"] > 0
-    empty = side_of(ask_side(engine, "text", "Hello", []))
+    *_, empty = ask_side(engine, "text", "Hello", [])
     assert empty.looks is None and "no picture" in empty.why
 
-
-def side_of(asking):
-    while True:
-        try:
-            next(asking)
-        except StopIteration as end:
-            return end.value
+    write_sides_npz(tmp_path / "sides.npz", [*sides, empty])
+    stored = np.load(tmp_path / "sides.npz")
+    assert all((stored[f"maps_{n}"] == side.looks.maps).all() for n, side in enumerate(sides))
+    assert "maps_2" not in stored
+    text = io.StringIO()
+    write_sides_csv(text, [sides[0], replace(sides[1], label="=small")])
+    lines = {name: values for name, *values in csv.reader(io.StringIO(text.getvalue()))}
+    assert lines[""] == ["as it is", "'=small"] and lines["Vision tokens"] == ["36", "9"]
+    assert lines["Answer"] == [side.trace.answer for side in sides]
+    # The small picture is drawn as high as the large one: the brightest cell of each is where its map says.
+    picture = sides_picture(sides, [0, 0])
+    assert picture.size == (192 + 12 + 192, 192)
+    assert picture.crop((0, 0, 192, 192)) == heat_picture(
+        sides[0].trace.sequence.media[0], cell_map(sides[0].trace.sequence, 0, sides[0].looks.maps[0])[0]
+    )
 
 
 def test_files(engine, ask, tmp_path):

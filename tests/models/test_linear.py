@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vlm.models import linear as door
-from vlm.models.layers import MLP, gelu_tanh
+from vlm.models.layers import MLP, SwiGLU, gelu_tanh
 from vlm.models.linear import FEW, Linear, linear, linear_gelu_tanh
 
 EPS = torch.finfo(torch.bfloat16).eps
@@ -66,6 +66,20 @@ def test_gelu_after_a_product(fused, monkeypatch):
     assert ((got - F.gelu(inner, approximate="tanh")).abs() <= bound).all()
 
 
+def test_a_compiler_sees_plain_operators():
+    """Training scores its model compiled, without gradients; the compiler knows no private operator."""
+    seen = []
+
+    def compiler(graph, inputs):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    mlp = MLP(32, 64, gelu_tanh).bfloat16().requires_grad_(False)
+    with torch.no_grad():
+        torch.compile(mlp, backend=compiler)(torch.randn(5, 32).bfloat16())
+    assert any("gelu" in name for name in seen) and not any("mkldnn" in name for name in seen)
+
+
 def test_an_adapter_comes_before_the_activation():
     """LoRA puts its own module in the place of ``fc1``; the fused product must not go past it."""
     mlp = MLP(32, 64, gelu_tanh).bfloat16().requires_grad_(False)
@@ -75,6 +89,16 @@ def test_an_adapter_comes_before_the_activation():
         mlp.fc1 = nn.Sequential(mlp.fc1, nn.Threshold(10.0, 1.0))  # everything becomes 1
         after = mlp(x)
     assert not torch.equal(before, after) and torch.equal(after[0], after[1])
+
+
+@pytest.mark.parametrize("rows", [(FEW + 3,), (1, 2 * FEW), (2, FEW - 1)], ids=str)
+def test_a_gated_mlp_in_pieces_is_that_of_each_piece(rows):
+    mlp = SwiGLU(32, 64, bias=False).bfloat16()
+    x = torch.randn(*rows, 32).bfloat16()
+    with torch.no_grad():
+        whole = mlp(x)
+        parts = [mlp(part) for part in x.split(FEW, dim=-2)]
+        assert torch.equal(whole, torch.cat(parts, dim=-2)) and whole.shape == x.shape
 
 
 def test_meta_models_draw_nothing():

@@ -66,6 +66,7 @@ def soak(seconds: float, seed: int = 0, seen: Callable[[Point], object] = bool) 
         points.append(_rested(address, Path(folder) / "cache", tally, began))
         if _expected(Talk(address)) != expected:
             tally.wrong.append("the answers at the end are not those at the beginning")
+        tally.log = (Path(folder) / "app.log").read_text()
     return points, tally
 
 
@@ -203,6 +204,8 @@ def main(
         )
     problems = judge(points, tally)
     typer.echo("\n".join(problems[:40]) or "nothing wrong")
+    if problems:
+        typer.echo(f"\nThe end of the app's log:\n{tally.log[-20_000:]}")
     sys.exit(bool(problems))
 
 

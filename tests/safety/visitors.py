@@ -31,6 +31,7 @@ class Tally:
     done: Counter = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    log: str = ""  # what the app printed
 
     def note(self, deed: str, wrong: str = "") -> None:
         with self.lock:

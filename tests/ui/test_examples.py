@@ -41,6 +41,8 @@ def test_the_embedded_model_answers_it_right(engine, entry):
         (["look_inside.py", "moving_circle.mp4"], "video"),
         (["where_it_looks.py", "circle.png", "What colour is the circle?"], "1 pictures and looks.npz"),
         (["boxes.py", "shapes.png", "Give the bounding box of the heart."], "box  ["),
+        (["compare_settings.py", "shapes.png", "How many objects are there?"], "sides.png, sides.csv and"),
+        (["anatomy.py", "shapes.png"], "Where patch (6, 6) looks: patch.png"),
         (["compare_families.py", "circle.png"], "qwen2.5-vl-7b  1 × 8 × 8 cells = 64 tokens"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

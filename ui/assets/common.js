@@ -9,6 +9,10 @@ const make = (tag, className, text) => {
 };
 
 const number = (value) => value.toLocaleString("en-US");
+const memory = (bytes) => {
+  const [unit, step] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, least]) => bytes >= least) ?? ["B", 1];
+  return `${(bytes / step).toFixed(step > 1 ? 1 : 0)} ${unit}`;
+};
 const read = () => (props.value ? JSON.parse(props.value) : null);
 
 // Colours come from style.css; asking the browser for each of a thousand cells would be slow.
@@ -119,7 +123,11 @@ const saveAs = (name, type, text) => {
 };
 
 // A quote inside a field is doubled (RFC 4180).
-const field = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+// What a spreadsheet would take for a formula is marked as text.
+const field = (value) => {
+  const text = typeof value === "string" && /^\s*[=+\-@]/.test(value) ? "'" + value : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
 const saveTable = (name, headings, rows) =>
   saveAs(name, "text/csv", [headings, ...rows].map((row) => row.map(field).join() + "\r\n").join(""));
 

@@ -1,7 +1,7 @@
 let data = null, info = null, mode = "words", word = 0, wordHeld = false, tint = false, run = 0;
 let patch = null; // of the tower: { row, column }
 const options = { heads: null, how: "mean", mask: false, normalise: false };
-let parts = new Map(), sure = new Map(), nearest = new Map(), patches = new Map(); // what was asked already
+const parts = new Map(), sure = new Map(), nearest = new Map(), patches = new Map(), originals = new Map(); // what was asked already
 const canvas = find(".gb-heat"), nav = find(".gb-nav");
 
 const note = (text) => { find(".gb-note-line").textContent = text; };
@@ -34,7 +34,7 @@ const load = (fresh) => {
   data = fresh;
   run += 1;
   [info, word, wordHeld, patch, options.heads] = [null, 0, false, null, null];
-  [parts, sure, nearest, patches].forEach((memo) => memo.clear());
+  [parts, sure, nearest, patches, originals].forEach((memo) => memo.clear());
   pictures.clear();
   note("");
   find(".gb-inside").hidden = true;
@@ -72,7 +72,7 @@ const show = (got) => {
   find("[data-mode=boxes]").hidden = !found;
   if (mode === "boxes" && !found) mode = "words";
   find(".gb-raw").textContent = info.raw;
-  find(".gb-saves").querySelectorAll("[data-save=csv], [data-save=npz]").forEach((button) => { button.hidden = !live(); });
+  element.querySelectorAll(".gb-picks, .gb-side .gb-layer").forEach((node) => { node.hidden = !live(); }); // they ask the model
   if (!info.media.length) { note("This chat has no picture or clip yet."); find(".gb-inside").hidden = true; }
 };
 
@@ -98,7 +98,7 @@ const ofWord = (index) => { const got = looked(index); return got && got.maps[in
 const chosenHeads = () => options.heads ?? (info.chosen.length ? info.chosen : "all");
 const isChosen = (layer, head) => chosenHeads() === "all" || chosenHeads().some(([l, h]) => l === layer && h === head);
 
-const shown = () => picture(frames()[frame()].images[0], drawAll);
+const shown = () => (mode === "boxes" && originalShown()) || picture(frames()[frame()].images[0], drawAll);
 
 // ---- words --------------------------------------------------------------------------------------
 const drawWords = () => {
@@ -151,11 +151,11 @@ find(".gb-words").addEventListener("keydown", (event) => {
 
 // ---- the picture --------------------------------------------------------------------------------
 const size = () => {
-  const [wide, high] = medium().seen, scale = Math.min(find(".gb-stage").clientWidth / wide, 420 / high);
+  const [wide, high] = mode === "boxes" ? medium().original : medium().seen, scale = Math.min(find(".gb-stage").clientWidth / wide, 420 / high);
   return [Math.round(wide * scale), Math.round(high * scale)];
 };
 const heatNow = () => {
-  const [, rows, columns] = medium().cells, { merge } = medium();
+  const [, rows, columns] = medium().cells;
   if (mode === "words") {
     const map = ofWord(word);
     return map && { rows, columns, shades: bytesOf(map).subarray(offset(), offset() + perFrame()), top: map.top };
@@ -164,7 +164,11 @@ const heatNow = () => {
   const where = { medium: info.media.indexOf(medium()), frame: frame(), ...patch, block: Number(find(".gb-block-pick").value) };
   const head = find(".gb-tower-head").value;
   if (head !== "") where.head = Number(head);
-  const got = once(patches, JSON.stringify(where), () => { note("Running the tower on this picture …"); return ask("patch", where); });
+  if (data.baked) return asHeat(data.baked.patch[Object.values(where)]);
+  return asHeat(once(patches, JSON.stringify(where), () => { note("Running the tower on this picture …"); return ask("patch", where); }));
+};
+const asHeat = (got) => {
+  const [, rows, columns] = medium().cells, { merge } = medium();
   return got && { rows: rows * merge, columns: columns * merge, shades: bytesOf(got), top: got.top, inside: (got.within ??= bytes(got.inside)), windowed: got.windowed };
 };
 const paint = (context, width, height, heat) => {
@@ -187,10 +191,11 @@ const drawPicture = () => {
   find(".gb-read").textContent = readOut(heat);
   if (mode === "tower") {
     find(".gb-tower-line").textContent = !patch ? "Point at a patch of the picture."
-      : !heat ? "…" : heat.windowed ? "In this block a patch sees only its window, outlined in the picture." : "In this block a patch sees its whole frame.";
+      : !heat ? (data.baked ? "Not in this file: it has the newest picture where that is small." : "…") : heat.windowed ? "In this block a patch sees only its window, outlined in the picture." : "In this block a patch sees its whole frame.";
   }
 };
 const readOut = (heat) => {
+  if (mode === "boxes") return `Drawn on the ${medium().kind === "video" ? "frame" : "picture"} ${originalShown() ? `itself, ${medium().original.join(" × ")} px.` : "as the model saw it."}`;
   if (mode !== "words" || shared.cell === null || !heat) return "";
   const share = (heat.shades[shared.cell] / 255) * heat.top;
   return options.normalise ? `This cell: ${share.toFixed(1)} times what is usual for it.` : `This cell: ${percent(share)} of the word's attention.`;
@@ -221,13 +226,14 @@ const drawNav = () => {
   const only = chosenHeads().length === 1 ? chosenHeads()[0] : null;
   find(".gb-nav-line").textContent = only
     ? `Layer ${only[0] + 1}, head ${only[1] + 1}: ${percent(shareAt(...only))} of its attention lies on pictures.`
-    : "Rows are layers, columns heads. Bright ones look at the picture. Click one to see it alone.";
+    : `Rows are layers, columns heads. Bright ones look at the picture. ${live() ? "Click one to see it alone, Shift and click to add it." : "Shown are the outlined ones."}`;
   element.dataset.only = only ? only.join() : "";
   const sinks = looked()?.sinks.length;
   find(".gb-mask").disabled = sinks === 0;
   find(".gb-mask").closest("label").title = sinks === 0 ? "No cell of this turn is like that." : "Such cells are known as attention sinks.";
 };
 const setHeads = (heads) => {
+  if (!live()) return; // an exported page holds the usual heads
   options.heads = heads;
   const only = heads?.length === 1 && heads !== "all" ? heads[0] : ["", ""];
   [find(".gb-layer-pick").value, find(".gb-head-pick").value] = only;
@@ -236,7 +242,10 @@ const setHeads = (heads) => {
 nav.addEventListener("click", (event) => {
   const box = nav.getBoundingClientRect();
   const [layer, head] = [Math.floor(((event.clientY - box.top) / box.height) * info.layers), Math.floor(((event.clientX - box.left) / box.width) * info.heads)];
-  setHeads([[Math.min(layer, info.layers - 1), Math.min(head, info.heads - 1)]]);
+  const clicked = [Math.min(layer, info.layers - 1), Math.min(head, info.heads - 1)];
+  if (!(event.shiftKey || event.ctrlKey || event.metaKey) || chosenHeads() === "all") { setHeads([clicked]); return; }
+  const others = chosenHeads().filter((pair) => String(pair) !== String(clicked)); // added, or taken out again
+  setHeads(others.length < chosenHeads().length && others.length ? others : [...others, clicked]);
 });
 nav.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];

@@ -2,12 +2,14 @@
 const nearestOf = () => {
   if (shared.cell === null) return null;
   const where = { medium: info.media.indexOf(medium()), cell: frame() * perFrame() + shared.cell };
+  if (data.baked) return data.baked.cell[Object.values(where)];
   return once(nearest, JSON.stringify(where), () => ask("cell", where));
 };
 const drawNearest = () => {
   const got = nearestOf();
   find(".gb-nearest-line").textContent = shared.cell === null ? "Point at a cell of the picture."
-    : got ? "If the model ended after that stage, these would be its likeliest words here. A tap is what DeepStack adds, by itself." : "…";
+    : got ? "If the model ended after that stage, these would be its likeliest words here. A tap is what DeepStack adds, by itself."
+    : data.baked ? "The words of this cell are not in this file: it has those of small pictures." : "…";
   const rows = (got?.stages ?? []).flatMap(([stage, words]) => {
     const said = make("dd");
     said.append(...words.map(([text, share]) => {
@@ -21,6 +23,16 @@ const drawNearest = () => {
   find(".gb-nearest").replaceChildren(...rows);
 };
 
+// Boxes lie on the file itself, not on what the model saw of it.
+const originalOf = () => {
+  const where = { medium: info.media.indexOf(medium()), frame: frame() };
+  if (data.baked) return data.baked.original[Object.values(where)];
+  return once(originals, JSON.stringify(where), () => ask("original", where));
+};
+const originalShown = () => {
+  const source = originalOf()?.image, image = source && picture(source, drawAll);
+  return image?.naturalWidth ? image : null;
+};
 const paintRegions = (context, across, down, regions) => {
   context.font = "600 13px system-ui, sans-serif";
   regions.forEach(({ kind, numbers, label }, index) => {
@@ -55,6 +67,7 @@ element.querySelectorAll("[data-mode]").forEach((button) => button.addEventListe
 const chooseMedium = (pick) => { tellCell({ pick, frame: 0, cell: null, held: false }); patch = null; drawAll(); };
 const drawChoices = () => {
   element.dataset.mode = mode;
+  find("[data-save=npz]").hidden = mode !== "words" || tint || !live();
   element.querySelectorAll("[data-mode]").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.mode === mode)));
   element.querySelectorAll("[data-for]").forEach((section) => { section.hidden = section.dataset.for !== mode; });
   mediaButtons(find(".gb-chips"), info.media, info.media.indexOf(medium()), chooseMedium);
@@ -134,9 +147,33 @@ const savePicture = () => {
   paint(sheet.getContext("2d"), sheet.width, sheet.height, heatNow());
   sheet.toBlob((blob) => saveAs(`glassbox-${mode}.png`, "image/png", blob));
 };
+// What is looked at as a table: its name, headings and rows. All words' maps come from the service, where there is one.
+const tableNow = () => {
+  if (tint) {
+    return ["sure", ["word", "text", "token", "probability", "alternatives"], info.words.flatMap((text, index) => (sureOf(index)?.tokens ?? []).map(
+      ([token, chance, others]) => [index, text, token, chance, others.map(([other, p]) => `${other} ${p.toFixed(4)}`).join("; ")]))];
+  }
+  if (mode === "cells") {
+    const stages = nearestOf()?.stages ?? [];
+    return ["nearest", ["stage", "rank", "text", "probability"], stages.flatMap(([stage, words]) => words.map(([text, share], rank) => [stage, rank + 1, text, share]))];
+  }
+  if (mode === "boxes") {
+    return ["boxes", ["medium", "kind", "label", "x0", "y0", "x1", "y1"], info.media.flatMap(({ name }, index) =>
+      info.regions[index].map(({ kind, label, numbers }) => [name, kind, label, ...numbers, ...(kind === "point" ? ["", ""] : [])]))];
+  }
+  const heat = heatNow(), value = (index) => ((heat.shades[index] / 255) * heat.top).toPrecision(3);
+  const rows = heat ? [...heat.shades.keys()].map((index) => [Math.floor(index / heat.columns), index % heat.columns, value(index)]) : [];
+  return [mode === "tower" ? "patch" : "word", ["row", "column", "attention"], rows];
+};
 element.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", async () => {
   const kind = button.dataset.save;
   if (kind === "png") { savePicture(); return; }
+  if (kind === "csv" && (tint || mode !== "words" || !live())) {
+    const [name, headings, rows] = tableNow();
+    if (rows.length) saveTable(`glassbox-${name}.csv`, headings, rows);
+    else note("Point at the picture first.");
+    return;
+  }
   note("Writing the file …");
   const got = await ask("file", { kind, ...options });
   if (got) saveAs(`glassbox-attention.${kind}`, kind === "csv" ? "text/csv" : "application/octet-stream", bytes(got.base64));

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ui import draw
@@ -15,16 +17,17 @@ from ui.state import Exchange, Settings
 
 if TYPE_CHECKING:
     from ui.service.service import Service
+    from vlm.chat.remote import AnyEngine
     from vlm.lens.compare import Side
 
 
 def compare(
     service: Service, exchanges: Items[Exchange], run_id: str, settings: Settings, choice: Choice | None
 ) -> Iterator[Working | dict]:
-    """What is being done, and at last ``{"sides": [left, right]}``.
+    """What is being done, and at last what the panel shows, see `shown`; the turn's run keeps both sides.
 
     Args:
-        exchanges: the conversation; the turn of ``run_id`` is asked again about all files so far.
+        exchanges: the conversation; the turn of ``run_id`` is asked again after what was said before it.
         choice: another model for the right side, loaded for this alone; None: the one in use.
 
     Raises:
@@ -54,54 +57,65 @@ def _both(
 ) -> Iterator[Working | dict]:
     from ui.service import backend
 
-    ask = exchanges[-1].ask
-    files = list(dict.fromkeys(file for exchange in exchanges for file in exchange.ask.files))
-    first = len(exchanges) == 1 and run.engine is not None and run.engine() is service.engine
-    engine = service.engine
-    left = yield from _side(
-        service, engine, "As it was", ask.text, files, ask.settings, run if first else None
-    )
+    last, engine = exchanges[-1], service.engine
+    first = len(exchanges) == 1 and run.engine is not None and run.engine() is engine
+    left = yield from _side(service, engine, "As it was", exchanges, None, run if first else None)
     if choice is not None:
         yield Working(f"loading {choice.model}, {choice.quantize}", True)
         engine = backend.open_engine(choice)
-    label = in_short(replace(settings, max_new_tokens=ask.settings.max_new_tokens), choice)
-    right = yield from _side(service, engine, label, ask.text, files, settings, None)
-    yield {"sides": [left, right]}
+    settings = replace(settings, max_new_tokens=last.ask.settings.max_new_tokens)
+    right = yield from _side(service, engine, in_short(settings, choice), exchanges, settings, None)
+    run.sides[:] = left, right
+    yield shown(run.sides)
 
 
 def _side(
-    service: Service, engine, label: str, question: str, files: list[str], settings: Settings, run: Run | None
-):
-    """One side's data; ``run`` is the turn where it need not be asked again."""
+    service: Service,
+    engine: AnyEngine,
+    label: str,
+    exchanges: Items[Exchange],
+    settings: Settings | None,
+    run: Run | None,
+) -> Generator[Working, None, Side]:
+    """Progress in words; returns the side.
+
+    Args:
+        settings: of all turns; None leaves each its own. run: the turn, where it need not be asked again.
+    """
     from ui.service import backend
     from vlm.chat.sampling import Sampling
-    from vlm.lens.compare import ask_side, look_at
+    from vlm.lens.compare import ask_side, look_at, told_again
 
     if run is not None:
-        return _data(look_at(engine, label, run.trace), run)
-    sampling = Sampling(settings.max_new_tokens)
-    asking = ask_side(
-        engine, label, question, files, backend.options(settings), sampling, open_media=service.open_media
-    )
-    side = yield from _told(asking, label)
-    return _data(side, Run("", side.trace, backend.facts(engine)))
-
-
-def _told(asking, label: str):
-    """Progress in words while a side is asked; returns the side."""
-    from ui.service import backend
-
-    while True:
-        try:
-            event = next(asking)
-        except StopIteration as end:
-            return end.value
+        return look_at(engine, label, run.trace)
+    *earlier, last = exchanges
+    how = {"open_media": service.open_media}
+    told = []
+    for exchange in earlier:
+        ask, options = exchange.ask, backend.options(settings or exchange.ask.settings)
+        if ask.files:
+            yield Working(f"{label}: reading {', '.join(Path(file).name for file in ask.files)}", True)
+        told.append(told_again(engine, ask.text, ask.files, exchange.answer, options, **how))
+    settings = settings or last.ask.settings
+    sampling, options = Sampling(settings.max_new_tokens), backend.options(settings)
+    asking = ask_side(engine, label, last.ask.text, last.ask.files, options, sampling, history=told, **how)
+    for event in asking:
         if isinstance(event, backend.Progress):
             working = in_words(event)
             yield replace(working, text=f"{label}: {working.text}")
+    return event
 
 
-def _data(side: Side, run: Run) -> dict:
+def shown(sides: Items[Side]) -> dict:
+    """What the panel draws of two sides, with the file of their figures."""
+    from vlm.lens.export import write_sides_csv
+
+    table = StringIO(newline="")
+    write_sides_csv(table, sides)
+    return {"sides": [_data(side) for side in sides], "csv": table.getvalue()}
+
+
+def _data(side: Side) -> dict:
     from vlm.lens.compare import figures
 
     maps = [] if side.looks is None else [shades(row) for row in side.looks.maps]
@@ -110,7 +124,7 @@ def _data(side: Side, run: Run) -> dict:
         "answer": side.trace.answer,
         "words": [word.text for word in side.words],
         "maps": maps,
-        "media": draw.grid_data(run)["media"],
+        "media": draw.media_data(side.trace.sequence),
         "figures": figures(side),
         "why": side.why,
     }

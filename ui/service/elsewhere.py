@@ -1,15 +1,27 @@
-"""What the media of a turn would cost under other families, worked out once a medium."""
+"""The files of a turn's media, and what these would cost under other families, worked out once a medium."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from collections.abc import Sequence as Items
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ui.state import Ask
 
 if TYPE_CHECKING:
-    from vlm.records import Trace
+    from vlm.records import Patches, Trace
+
+
+def files_of(media: Items[Patches], asks: Items[Ask]) -> tuple[str | None, ...]:
+    """The file of each medium: those of ``asks`` in order, of which the oldest may have been let go."""
+    files = [file for ask in asks for file in ask.files][-len(media) :]
+    files = [None] * (len(media) - len(files)) + files
+    return tuple(
+        file if file and Path(file).name == medium.name else None
+        for file, medium in zip(files, media, strict=False)
+    )
 
 
 class Elsewhere:

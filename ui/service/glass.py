@@ -24,12 +24,14 @@ from ui.service.records import Failed, Refused, Run
 from ui.service.telling import without_paths
 
 if TYPE_CHECKING:
+    from vlm.inputs.media import Medium
     from vlm.lens.attention import Looks
     from vlm.lens.subject import Lens
     from vlm.lens.tower import TowerView
     from vlm.lens.words import Word
 
 log = logging.getLogger("glassbox")
+LONGEST = 1600  # pixels of an original's longer edge
 WORDS = 64  # of one request; a longer answer is looked at part by part
 VIEWS_BYTES = 256 * 2**20  # of towers that were looked into
 OTHER = "This turn was answered by a model that is no longer loaded. Ask again to look inside."
@@ -38,15 +40,16 @@ GONE = "That turn is no longer kept. Ask again to see it."
 
 
 class Glass:
-    """The lenses of all pages. ``run_of`` finds a turn by its id."""
+    """The lenses of all pages. ``run_of`` finds a turn by its id; ``open_media`` opens a person's file."""
 
-    def __init__(self, run_of: Callable[[str], Run | None]):
-        self._run_of = run_of
+    def __init__(self, run_of: Callable[[str], Run | None], open_media: Callable[[str], Medium]):
+        self._run_of, self._open_media = run_of, open_media
         self._last: Lens | None = None  # of the engine that was looked into last
         self._views: OrderedDict[tuple, TowerView] = OrderedDict()  # of the same engine
         self._asks = {
             "open": self._open, "look": self._look, "sure": self._sure, "cell": self._cell,
-            "patch": self._patch, "stages": self._stages, "file": self._file,
+            "patch": self._patch, "stages": self._stages, "file": self._file, "sides": self._sides,
+            "original": self._original,
         }  # fmt: skip
 
     def ask(self, request: object) -> dict:
@@ -74,11 +77,6 @@ class Glass:
         """Let go of the model that was looked into."""
         self._last = None
         self._views.clear()
-
-    def baked(self, run: Run) -> dict:
-        """Everything that a page without a server shows: all words through the usual heads."""
-        asks = {"open": {}, "look": {"first": 0}, "sure": {"first": 0}, "stages": {}}
-        return {name: self.ask({**ask, "what": name, "run": run.run_id}) for name, ask in asks.items()}
 
     # ---- one request each -----------------------------------------------------------------------
     def _open(self, run: Run, request: dict) -> dict:
@@ -145,17 +143,21 @@ class Glass:
         }
 
     def _cell(self, run: Run, request: dict) -> dict:
+        """The words of ``cells`` together (an exported page has all of them), or of the one ``cell``."""
         from vlm.lens.attention import medium_cells, vision_tokens
         from vlm.lens.logits import nearest_words
 
-        sequence, medium, cell = run.trace.sequence, int(request["medium"]), int(request["cell"])
+        sequence, medium = run.trace.sequence, int(request["medium"])
         where = medium_cells(sequence, medium) if 0 <= medium < len(sequence.media) else slice(0, 0)
-        if not 0 <= cell < where.stop - where.start:
-            raise ValueError(f"no cell {cell} in medium {medium}")
-        row = int(vision_tokens(sequence)[where.start + cell])
+        tokens = vision_tokens(sequence)[where].tolist()
+        first, count = (int(request["cell"]), 1) if "cell" in request else (0, int(request["cells"]))
+        rows = tokens[first : first + count] if first >= 0 else []
+        if not 0 < len(rows) == count <= WORDS:
+            raise ValueError(f"no cells {first} … {first + count - 1} in medium {medium}")
         with self._lens(run).subject(sequence) as subject:
-            found = nearest_words(subject, [row], _engine(run).tokenizer)
-        return {"stages": [[nearest.stage, nearest.words[0]] for nearest in found]}
+            found = nearest_words(subject, rows, _engine(run).tokenizer)
+        each = [[[nearest.stage, nearest.words[index]] for nearest in found] for index in range(count)]
+        return {"stages": each[0]} if "cell" in request else {"cells": each}
 
     def _patch(self, run: Run, request: dict) -> dict:
         places = [int(request[name]) for name in ("row", "column", "block")]
@@ -168,6 +170,20 @@ class Glass:
             "inside": _bytes(found.inside.flatten()),
             "windowed": found.windowed,
         }
+
+    def _original(self, run: Run, request: dict) -> dict:
+        """A frame of the file itself, to draw on."""
+        from vlm.lens.original import original_picture
+
+        media, medium, frame = run.trace.sequence.media, int(request["medium"]), int(request["frame"])
+        if not (0 <= medium < len(media) and 0 <= frame < media[medium].grid_thw[0]):
+            raise ValueError(f"no frame {frame} in medium {medium}")
+        file = run.files[medium] if run.files else None
+        if file is None or not Path(file).is_file():
+            raise Refused("The file is no longer there: this is the picture as the model saw it.")
+        longest = max(1, min(LONGEST, int(request.get("longest", LONGEST))))
+        picture = original_picture(self._open_media(file), media[medium], frame, longest)
+        return {"image": draw.data_uri(np.asarray(picture), longest)}
 
     def _stages(self, run: Run, request: dict) -> dict:
         from ui.service.backend import OTHERS, open_config
@@ -190,13 +206,18 @@ class Glass:
         words, sequence = self._words(run), run.trace.sequence
         looks, _ = self._looks(run, request, words)
         if request.get("kind") == "npz":
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "attention.npz"
-                write_npz(path, sequence, words, looks)
-                return {"base64": base64.b64encode(path.read_bytes()).decode()}
+            return _npz(write_npz, sequence, words, looks)
         text = io.StringIO(newline="")
         write_csv(text, sequence, words, looks)
         return {"base64": base64.b64encode(text.getvalue().encode()).decode()}
+
+    def _sides(self, run: Run, request: dict) -> dict:
+        """The maps of both sides of the turn's last comparison as NPZ, in base64."""
+        from vlm.lens.export import write_sides_npz
+
+        if not any(side.looks for side in run.sides):
+            raise Refused("There are no maps of this comparison: compare again.")
+        return _npz(write_sides_npz, run.sides)
 
     # ---- what they share ------------------------------------------------------------------------
     def _lens(self, run: Run) -> Lens:
@@ -244,6 +265,13 @@ def _engine(run: Run):
     if engine is None:
         raise Refused(OTHER)
     return engine
+
+
+def _npz(write: Callable, *what: object) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "maps.npz"
+        write(path, *what)
+        return {"base64": base64.b64encode(path.read_bytes()).decode()}
 
 
 def _bytes(values: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from vlm.chat.session import AnyEngine
+    from vlm.lens.compare import Side
     from vlm.records import Trace
 
 
@@ -88,8 +89,9 @@ class Said:
 class Run:
     """Everything the panels show of one turn.
 
-    ``elsewhere`` holds for each medium what it would cost under other families, or None. ``engine`` leads to
-    the engine that answered, for as long as it is loaded.
+    ``elsewhere`` holds for each medium what it would cost under other families, or None; ``files`` where it
+    came from. ``engine`` leads to the engine that answered, for as long as it is loaded. ``sides`` are those
+    of the last comparison of this turn, once somebody has asked for one.
     """
 
     run_id: str
@@ -97,6 +99,8 @@ class Run:
     facts: ModelFacts
     elsewhere: tuple[list[dict] | None, ...] = ()
     engine: Callable[[], AnyEngine | None] | None = None
+    files: tuple[str | None, ...] = ()
+    sides: list[Side] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence as Items
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ui.service.elsewhere import Elsewhere
+from ui.service.elsewhere import Elsewhere, files_of
 from ui.service.glass import Glass
 from ui.service.records import (
     Choice,
@@ -63,7 +63,7 @@ class Service:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._elsewhere = Elsewhere(4 * MAX_RUNS)
         self._users: WeakSet[UserSession] = WeakSet()
-        self.glass = Glass(self.run)
+        self.glass = Glass(self.run, lambda file: self.open_media(file))
         self._lock = threading.Lock()
         self._running = Running()
 
@@ -284,13 +284,13 @@ class Service:
         return user.chat, ask.replaces - user.first
 
     def _finish(self, user: UserSession, ask: Ask, trace: Trace) -> Finished:
-        run_id = secrets.token_urlsafe(16)
+        run_id, stats = secrets.token_urlsafe(16), trace.stats
         others = self._elsewhere.rows(trace, ask, self.open_media)
-        run = Run(run_id, trace, self._facts, others, weakref.ref(self.engine))
+        files = files_of(trace.sequence.media, [*(old.ask for old in user.exchanges[: ask.replaces]), ask])
+        run = Run(run_id, trace, self._facts, others, weakref.ref(self.engine), files)
         self._runs[run_id] = run
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
-        stats = trace.stats
         user.remember(Exchange(ask, trace.answer, trace.finish, stats.get("model", ""), run_id, stats))
         return Finished(run)
 

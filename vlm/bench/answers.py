@@ -56,7 +56,7 @@ def _measure(folder: str, picture: str) -> None:
     open_checkpoint(folder, device="cpu")  # the imports count once a program, not once a model
     for _ in range(RUNS):
         start = time.perf_counter()
-        checkpoint = open_checkpoint(folder, device="cpu")
+        checkpoint = open_checkpoint(folder, device="cpu", dtype="fast")
         loads.append(time.perf_counter() - start)
         engine = Engine(checkpoint.model, checkpoint.tokenizer, checkpoint.name)
         engine.warm_up()

@@ -26,7 +26,7 @@ ANSWER = 33  # tokens
 
 def lens(model: str, layers: int | None, device: str, runs: int) -> Iterator[Row]:
     """Three kinds of look on the embedded model and at a preset's widths; reference: what is promised."""
-    tiny = open_checkpoint("tiny", device=device)
+    tiny = open_checkpoint("tiny", device=device, dtype="fast")
     yield from _looks("lens_tiny", tiny.model, tiny.tokenizer, PROMISED["tiny"], runs)
     yield from _looks("lens", *random_model(model, layers=layers, device=device), PROMISED["large"], runs)
 

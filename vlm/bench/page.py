@@ -20,7 +20,7 @@ Ratios compare medians of alternating runs within one run of the command, so oth
 slows both sides; above 1 ours is faster. The reference is `transformers` {transformers} with its fused
 attention, on the same random bfloat16 weights in the same memory, unless the row says otherwise. Limits come
 from this machine's own speed just before each run: memory read by a matrix times a vector ("read gb s"),
-and a square product in bfloat16 ("gflop s").
+and a square product in bfloat16 ("gflop s"). "At most" is the ratio of a program that works at that limit.
 
 ![Ratios of this run]({picture})
 

@@ -98,8 +98,8 @@ def as_json(rows: list[Row], facts: dict) -> dict:
 def table(rows: list[Row]) -> str:
     """Markdown."""
     lines = [
-        "| row | ours | reference | ratio | limit | of limit | spread of ours | what |",
-        "|---|---:|---:|---:|---:|---:|---|---|",
+        "| row | ours | reference | ratio | at most | limit | of limit | spread of ours | what |",
+        "|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for row in rows:
         cells = (
@@ -107,6 +107,7 @@ def table(rows: list[Row]) -> str:
             f"{row.ours:,.1f} {row.unit}",
             "" if row.reference is None else f"{row.reference:,.1f} {row.unit}",
             "" if row.ratio is None else f"{row.ratio:.2f} ×",
+            "" if None in (row.limit, row.reference) else f"{row.reference / row.limit:.2f} ×",
             "" if row.limit is None else f"{row.limit:,.1f} {row.unit}",
             "" if row.of_limit is None else f"{row.of_limit:.0%}",
             f"{row.spread[0]:,.1f}–{row.spread[1]:,.1f}",

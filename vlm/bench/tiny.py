@@ -15,7 +15,7 @@ def tiny(device: str, runs: int) -> Row:
     """Some tokens of the embedded model, one by one, against transformers with the same weights."""
     from transformers import AutoModelForImageTextToText, DynamicCache
 
-    checkpoint = open_checkpoint("tiny", device=device)
+    checkpoint = open_checkpoint("tiny", device=device, dtype="fast")
     model = checkpoint.model
     reference = AutoModelForImageTextToText.from_pretrained(TINY, dtype=model.dtype).to(device).eval()
     ids = torch.arange(300, 300 + CONTEXT, device=device)[None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from threading import RLock
 
 from vlm.models.cache import KVCache
 from vlm.records import Patches, Sequence, VisionOut
@@ -13,10 +14,14 @@ Identity = list[tuple]
 
 
 class VisionMemo:
-    """Features and taps by content hash; beyond ``limit`` bytes the longest unused go first."""
+    """Features and taps by content hash; beyond ``limit`` bytes the longest unused go first.
+
+    For any number of threads: while one encodes, others plan their turns and look.
+    """
 
     def __init__(self, limit: int):
         self.limit = limit
+        self._lock = RLock()
         self._outs: OrderedDict[str, VisionOut] = OrderedDict()
 
     def __len__(self) -> int:
@@ -24,24 +29,28 @@ class VisionMemo:
 
     @property
     def nbytes(self) -> int:
-        return sum(out.nbytes for out in self._outs.values())
+        with self._lock:
+            return sum(out.nbytes for out in self._outs.values())
 
     def get(self, digest: str) -> VisionOut | None:
-        if digest in self._outs:
-            self._outs.move_to_end(digest)
-        return self._outs.get(digest)
+        with self._lock:
+            if digest in self._outs:
+                self._outs.move_to_end(digest)
+            return self._outs.get(digest)
 
     def missing(self, media: Iterable[Patches]) -> list[Patches]:
         """The media that are not encoded yet, each once."""
         return list({p.digest: p for p in media if p.digest not in self._outs}.values())
 
     def put(self, outs: Iterable[VisionOut]) -> None:
-        self._outs.update((out.digest, out) for out in outs)
-        while self._outs and self.nbytes > self.limit:
-            self._outs.popitem(last=False)
+        with self._lock:
+            self._outs.update((out.digest, out) for out in outs)
+            while self._outs and self.nbytes > self.limit:
+                self._outs.popitem(last=False)
 
     def clear(self) -> None:
-        self._outs.clear()
+        with self._lock:
+            self._outs.clear()
 
 
 @dataclass
@@ -75,10 +84,14 @@ class Slot:
 
 
 class CachePool:
-    """Slots by chat; beyond ``limit`` bytes the chats that were silent longest are computed again."""
+    """Slots by chat; beyond ``limit`` bytes the chats that were silent longest are computed again.
+
+    For any number of threads, as `VisionMemo`.
+    """
 
     def __init__(self, limit: int):
         self.limit = limit
+        self._lock = RLock()
         self._slots: OrderedDict[int, Slot] = OrderedDict()
 
     def __len__(self) -> int:
@@ -86,7 +99,8 @@ class CachePool:
 
     @property
     def nbytes(self) -> int:
-        return sum(slot.cache.nbytes for slot in list(self._slots.values()))
+        with self._lock:
+            return sum(slot.cache.nbytes for slot in self._slots.values())
 
     def get(self, chat: int) -> Slot | None:
         return self._slots.get(chat)
@@ -94,26 +108,31 @@ class CachePool:
     def find(self, sequence: Sequence) -> Slot | None:
         """The slot, of any chat, that holds most of a sequence."""
         wanted = identity(sequence)
-        return max(list(self._slots.values()), key=lambda slot: slot.held(wanted), default=None)
+        with self._lock:
+            return max(self._slots.values(), key=lambda slot: slot.held(wanted), default=None)
 
     def put(self, chat: int, slot: Slot) -> None:
-        self._slots[chat] = slot
-        self._slots.move_to_end(chat)
-        while self.nbytes > self.limit and self.drop_oldest(but=chat):
-            pass
+        with self._lock:
+            self._slots[chat] = slot
+            self._slots.move_to_end(chat)
+            while self.nbytes > self.limit and self.drop_oldest(but=chat):
+                pass
 
     def drop_oldest(self, but: int) -> bool:
         """Forget the chat, other than ``but``, that was silent longest; False where there is none."""
-        oldest = next((chat for chat in self._slots if chat != but), None)
-        if oldest is not None:
-            self.drop(oldest)
+        with self._lock:
+            oldest = next((chat for chat in self._slots if chat != but), None)
+            if oldest is not None:
+                self.drop(oldest)
         return oldest is not None
 
     def drop(self, chat: int) -> None:
-        self._slots.pop(chat, None)
+        with self._lock:
+            self._slots.pop(chat, None)
 
     def clear(self) -> None:
-        self._slots.clear()
+        with self._lock:
+            self._slots.clear()
 
 
 def identity(sequence: Sequence) -> Identity:

@@ -22,6 +22,7 @@ from vlm.weights.load import key_table, official_shape, read_weights, save_weigh
 from vlm.weights.quantize import quantise_head
 from vlm.weights.stored import stored_in
 
+CACHE = 32 * 2**20  # bytes: what the caches of a usual processor hold
 SIDE_FILES = (
     "config.json",
     "generation_config.json",
@@ -81,7 +82,8 @@ def open_checkpoint(
 
     Args:
         device: ``auto`` is cuda where it is there, else cpu.
-        dtype: a torch dtype or its name; ``auto`` keeps what is on disk.
+        dtype: a torch dtype or its name; ``auto`` keeps what is on disk, and so does ``fast``, but that a CPU
+            computes in float32 what its cache holds whole: it is quicker there.
         attention: ``auto`` takes the fastest backend that answers a probe on this device.
         quantize: ``none``, ``nf4``, ``int8`` or ``int4`` for the decoder's matrices, int4 for its head too;
             ``auto`` is nf4 where the weights and the cache of the whole context do not fit the free memory.
@@ -92,12 +94,16 @@ def open_checkpoint(
         InputError: no such model, an unsupported family, a device that is not there, or weights that
             do not fit.
     """
-    device, dtype = resolve_device(device), _resolve_dtype(dtype)
+    device = resolve_device(device)
     folder = find_folder(name, weights=True)
     files = read_files(folder)
     config = read_config(files)
     stored = stored_in(files.config)
     model = _without_memory(config)
+    if dtype == "fast":
+        plain = stored.mode is None and quantize in ("none", "auto")
+        dtype = "float32" if plain and device.type == "cpu" and _fits_cache(model) else "auto"
+    dtype = _resolve_dtype(dtype)
     full = dtype or _dtype_on_disk(files.config)
     choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
     quantize = "stored" if choice.as_stored else choice.mode
@@ -110,6 +116,11 @@ def open_checkpoint(
     model.backend = resolve_backend(attention, model.device, model.dtype, heads)
     name = "tiny" if folder == TINY else folder.name
     return Checkpoint(name, folder, config, model, Tokenizer(folder), choice.mode, choice.reason)
+
+
+def _fits_cache(model: VisionLanguageModel) -> bool:
+    """Whether its weights in float32 do. Reading them is then nothing, and 16 bits cost conversions."""
+    return 4 * sum(parameter.numel() for parameter in model.parameters()) <= CACHE
 
 
 def _without_memory(config: ModelConfig) -> VisionLanguageModel:
@@ -172,5 +183,5 @@ def _resolve_dtype(dtype: torch.dtype | str) -> torch.dtype | None:
         return dtype
     known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known:
-        raise InputError(f"dtype {dtype!r} is not known: use {', '.join(known)}")
+        raise InputError(f"dtype {dtype!r} is not known: use {', '.join(known)}, fast")
     return known[dtype]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlm.chat.remote import AnyEngine
 from vlm.chat.sampling import Sampling
-from vlm.chat.session import ChatSession, Event
+from vlm.chat.session import BudgetError, ChatSession, Event, Turn
 from vlm.inputs.media import MediaOptions, Medium, open_media
 from vlm.lens.attention import Looks, look
 from vlm.lens.subject import Lens
@@ -37,25 +37,54 @@ def ask_side(
     sampling: Sampling | None = None,
     stopped: Callable[[], bool] = bool,
     open_media: Callable[[str | Path], Medium] = open_media,
-) -> Generator[Event, None, Side | None]:
-    """Ask in a new chat, pass the events on, then look; returns the side, None where it was stopped.
+    history: Items[Turn] = (),
+) -> Iterator[Event | Side]:
+    """Ask in a new chat, pass the events on, then look; the last event is the side unless it was stopped.
 
     Args:
         open_media: how files are opened, see `ChatSession`.
+        history: what was said before, see `told_again`; its oldest turns are left out where they do not fit.
 
     Raises:
         InputError: the question or a file cannot be used under these settings.
     """
-    trace = None
-    for event in ChatSession(engine, open_media).ask(question, files, sampling, options, stopped):
-        trace = event if isinstance(event, Trace) else None
-        yield event
-    if trace is None:
-        return None
+    chat, trace = ChatSession(engine, open_media), None
+    chat.turns.extend(history)
     try:
-        return look_at(engine, label, trace)
+        for event in chat.ask(question, files, sampling, options, stopped):
+            trace = event if isinstance(event, Trace) else None
+            yield event
+    except BudgetError:
+        if not history:
+            raise
+        rest = history[1:]
+        yield from ask_side(engine, label, question, files, options, sampling, stopped, open_media, rest)
+        return
+    if trace is None:
+        return
+    try:
+        yield look_at(engine, label, trace)
     except InputError as error:
-        return Side(label, trace, why=str(error))
+        yield Side(label, trace, why=str(error))
+
+
+def told_again(
+    engine: AnyEngine,
+    question: str,
+    files: Items[str | Path],
+    answer: str,
+    options: MediaOptions | None = None,
+    open_media: Callable[[str | Path], Medium] = open_media,
+) -> Turn:
+    """An earlier turn as another engine, or other options, would have had it; the answer stays.
+
+    Raises:
+        InputError: a file cannot be used under these options.
+    """
+    options = options or MediaOptions()
+    media = tuple(open_media(file).patches(engine.config.pixels, options) for file in files)
+    ids = tuple(engine.tokenizer.encode(answer))
+    return Turn(question, media, tuple(map(str, files)), options, answer, ids)
 
 
 def look_at(engine: AnyEngine, label: str, trace: Trace) -> Side:
@@ -73,14 +102,15 @@ def look_at(engine: AnyEngine, label: str, trace: Trace) -> Side:
 
 def figures(side: Side) -> dict[str, float | str | None]:
     """What is compared in numbers, by name; times in milliseconds, None where nobody measured."""
-    stats = side.trace.stats
+    stats, media = side.trace.stats, side.trace.sequence.media
+    remembered = media and stats.get("encode_ms") == 0  # from an earlier turn or comparison
     return {
         "Model": stats.get("model"),
-        "Weights": stats.get("quantize"),
-        "Vision tokens": sum(patches.tokens for patches in side.trace.sequence.media),
+        "Quantisation": stats.get("quantize"),
+        "Vision tokens": sum(patches.tokens for patches in media),
         "Prompt tokens": stats.get("prompt_tokens"),
         "Answer tokens": stats.get("answer_tokens"),
-        "Vision, ms": stats.get("encode_ms"),
+        "Vision, ms": "remembered" if remembered else stats.get("encode_ms"),
         "Prompt, ms": stats.get("prefill_ms"),
         "First word after, ms": stats.get("first_token_ms"),
         "Tokens a second": stats.get("decode_tokens_per_s"),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlm.models.linear import Linear, linear_gelu_tanh
+from vlm.models.linear import Linear, linear_gelu_tanh, pieces
 
 
 class Embedding(nn.Embedding):
@@ -68,7 +68,10 @@ class SwiGLU(nn.Module):
         self.down_proj = Linear(hidden, width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        # What stands in for a plain layer may have work of its own for each call: it gets all rows at once.
+        cut = pieces(x) if type(self.gate_proj) is Linear else (x,)
+        parts = [self.down_proj(F.silu(self.gate_proj(part)) * self.up_proj(part)) for part in cut]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 
 
 def make_vision_mlp(kind: str, width: int, hidden: int) -> nn.Module:
