@@ -52,7 +52,7 @@ class Suite:
             "decoder": self._decoder,
             "lookup": lambda: lookup(self._pair(self.model, 1, 8), self.runs),
             "turn5_first_token": lambda: turn5_first_token(
-                self.model, 1 if self.quick else 8, self.device, 1 if self.quick else 3
+                self.model, 1 if self.quick else 8, self.device, 1 if self.quick else 3, self._size
             ),
             "load": self._startup,
             "tiny": lambda: [
@@ -88,8 +88,12 @@ class Suite:
     def _own_pair(self, preset: str, layers: int) -> stages.Pair:
         return stages.Pair(preset, layers, self.device, self.limits)
 
+    @property
+    def _size(self) -> tuple[int, int]:
+        return stages.SMALL if self.quick else stages.PICTURE
+
     def _tower(self, pair: stages.Pair, name: str) -> Row:
-        return stages.vision(pair, name, self.few, stages.SMALL if self.quick else stages.PICTURE)
+        return stages.vision(pair, name, self.few, self._size)
 
     def _image(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
