@@ -52,7 +52,7 @@ class Suite:
             "decoder": self._decoder,
             "lookup": lambda: lookup(self._pair(self.model, 1, 8), self.runs),
             "turn5_first_token": lambda: turn5_first_token(
-                self.model, 1 if self.quick else 8, self.device, 1 if self.quick else 3
+                self.model, 1 if self.quick else 8, self.device, 1 if self.quick else 3, self._size
             ),
             "load": self._startup,
             "tiny": lambda: [
@@ -88,8 +88,12 @@ class Suite:
     def _own_pair(self, preset: str, layers: int) -> stages.Pair:
         return stages.Pair(preset, layers, self.device, self.limits)
 
+    @property
+    def _size(self) -> tuple[int, int]:
+        return stages.SMALL if self.quick else stages.PICTURE
+
     def _tower(self, pair: stages.Pair, name: str) -> Row:
-        return stages.vision(pair, name, self.few, stages.SMALL if self.quick else stages.PICTURE)
+        return stages.vision(pair, name, self.few, self._size)
 
     def _image(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
@@ -110,9 +114,9 @@ class Suite:
         pair = self._pair(self.model, 1, 8)
         yield stages.prefill(pair, self.few)
         yield stages.append(pair, self.runs)
-        yield stages.decode(pair, 4 * self.runs)
+        yield stages.decode(pair, 4 * self.few)
         for mode in ("int4",) if self.quick else ("nf4", "int4"):  # nf4 takes long to quantise
-            yield decode_4bit(self._own_pair(self.model, 1 if self.quick else 8), mode, 4 * self.runs)
+            yield decode_4bit(self._own_pair(self.model, 1 if self.quick else 8), mode, 4 * self.few)
 
     def _startup(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:

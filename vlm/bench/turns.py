@@ -25,17 +25,19 @@ CHECKED = 4  # layers at most of the model whose tokens are compared
 QUESTION = "What colour is the largest shape, where is it, and what stands to the left of it? " * 3
 
 
-def turn5_first_token(model: str, layers: int | None, device: str, runs: int) -> list[Row]:
+def turn5_first_token(
+    model: str, layers: int | None, device: str, runs: int, size: tuple[int, int]
+) -> list[Row]:
     """Time to the first token of turn 5, warm against all computed anew, and against transformers' decoder.
 
     That both write the same tokens is checked in float32: with random weights the likeliest tokens lie
     so close together that bfloat16's rounding, which differs with the size of a chunk, picks among them.
     """
     random = random_model(model, layers=layers, device=device)
-    ours, anew, _, stats = _talk(*random, runs)
+    ours, anew, _, stats = _talk(*random, runs, size)
     checked = min(CHECKED, layers or CHECKED)
     exact = random_model(model, layers=checked, device=device, dtype=torch.float32)
-    agree = _talk(*exact, 1)[2]
+    agree = _talk(*exact, 1, size)[2]
     depth = "" if layers is None else f", {layers} layers"
     what = f"{model} widths{depth}; {stats['prompt_tokens']:,} tokens, {stats['reused_tokens']:,} reused; "
     same = f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {checked} layers); "
@@ -72,14 +74,17 @@ def _kept_by_hand(
 
 
 def _talk(
-    model: VisionLanguageModel, tokenizer: Tokenizer, runs: int
+    model: VisionLanguageModel, tokenizer: Tokenizer, runs: int, size: tuple[int, int]
 ) -> tuple[list[float], list[float], bool, dict]:
-    """Milliseconds warm and cold, whether the answers agree, and the last warm statistics."""
+    """Milliseconds warm and cold, whether the answers agree, and the last warm statistics.
+
+    ``size`` is the picture's height and width in pixels.
+    """
     warm = ChatSession(Engine(model, tokenizer, "random"))
     ours, reference, agree, stats = [], [], True, {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "picture.png"
-        noise = np.random.default_rng(0).integers(0, 255, (768, 1024, 3), np.uint8)
+        noise = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
         Image.fromarray(noise).save(file)
         _ask(warm, [file])
         for _ in range(TURNS - 2):
