@@ -41,6 +41,7 @@ def test_chat_streams_and_ends_with_one_json_object(disc):
 # What the README promises of `chat --json`.
 STATS = {
     "model", "prompt_tokens", "prompt_tokens_by_kind", "reused_tokens", "computed_tokens", "answer_tokens",
+    "guessed_tokens", "accepted_tokens",
     "encoded_patches", "media_ms", "queue_ms", "encode_ms", "prefill_ms", "decode_ms", "first_token_ms",
     "prefill_tokens_per_s", "decode_tokens_per_s", "context_length", "kv_cache_bytes", "weights_bytes",
     "peak_memory_bytes", "device", "dtype", "attention", "quantize", "quantize_reason",

@@ -28,7 +28,7 @@ session.engine.warm_up()
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "large.png"
     Image.new("RGB", (EDGE, EDGE), "teal").save(file)
-    room = psutil.Process().memory_info().vms + 270 * 2**20
+    room = psutil.Process().memory_info().vms + 200 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     for event in session.ask("What colour is it?", [file], Sampling(4), MediaOptions(max_pixels=EDGE * EDGE)):
         if isinstance(event, Progress) and event.stage == "memory":
