@@ -295,7 +295,9 @@ def evaluate(
 def bench(
     model: Annotated[str, typer.Option(help="a preset (see: models), with random weights")] = "qwen3-vl-2b",
     device: Device = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="fewer layers and runs: under a minute")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="fewer layers and runs, smaller pictures and clips")
+    ] = False,
     row: Annotated[list[str] | None, typer.Option(help="only this group of rows; may be repeated")] = None,
     write: Annotated[
         Path | None, typer.Option(help="write performance.md and its picture to this folder")
