@@ -38,16 +38,17 @@ def _looks(
     start = subject.sequence.spans[-1].start
     words = [Word("", index, index + 1) for index in range(start, start + ANSWER - 1)]
     cell = next(span.start for span in subject.sequence.spans if span.media is not None) + 3
-    acts: dict[str, Callable[[], object]] = {
-        "one word": lambda: look(subject, words[:1]),
-        f"{len(words)} words": lambda: look(subject, words),
-        "a cell's words, all stages": lambda: nearest_words(subject, [cell], tokenizer),
-        f"confidence of {len(words)} words": lambda: confidence(subject, words, tokenizer),
+    acts: dict[tuple[str, str], Callable[[], object]] = {
+        ("word", "one word"): lambda: look(subject, words[:1]),
+        ("words", f"{len(words)} words"): lambda: look(subject, words),
+        ("cell", "a cell's words, all stages"): lambda: nearest_words(subject, [cell], tokenizer),
+        ("confidence", f"confidence of {len(words)} words"): lambda: confidence(subject, words, tokenizer),
     }
     seen = sum(patches.tokens for patches in subject.sequence.media)
-    for what, act in acts.items():
+    for (short, what), act in acts.items():
         [times] = alternate(runs, act)
-        yield faster(name, times, [promised], note=f"{what}; {seen:,} vision tokens; reference: promised")
+        note = f"{what}; {seen:,} vision tokens; reference: promised"
+        yield faster(f"{name}_{short}", times, [promised], note=note)
 
 
 def _subject(model: VisionLanguageModel, tokenizer: Tokenizer) -> Subject:
