@@ -14,7 +14,7 @@ from vlm.bench.stages import CONTEXT, Pair
 from vlm.chat.engine import Engine
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession
-from vlm.families.checkpoint import open_checkpoint
+from vlm.engines import open_engine
 from vlm.records import Trace
 
 CHECKED = (4, 8, 16)  # tokens in one call
@@ -48,8 +48,7 @@ def _checking(pair: Pair, runs: int) -> Iterator[Row]:
 
 def _answering(device: str, runs: int) -> Iterator[Row]:
     """Milliseconds a token of an answer, with guessing and without."""
-    checkpoint = open_checkpoint("tiny", device=device)
-    engine = Engine(checkpoint.model, checkpoint.tokenizer, "tiny")
+    engine = open_engine("tiny", device=device)
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
         draw_scene(picture)

@@ -94,21 +94,20 @@ def open_checkpoint(
         InputError: no such model, an unsupported family, a device that is not there, or weights that
             do not fit.
     """
-    device = resolve_device(device)
+    device, chosen = resolve_device(device), _resolve_dtype(dtype)  # before anything is fetched
     folder = find_folder(name, weights=True)
     files = read_files(folder)
     config = read_config(files)
     stored = stored_in(files.config)
     model = _without_memory(config)
-    if dtype == "fast":
-        plain = stored.mode is None and quantize in ("none", "auto")
-        dtype = "float32" if plain and device.type == "cpu" and _fits_cache(model) else "auto"
-    dtype = _resolve_dtype(dtype)
-    full = dtype or _dtype_on_disk(files.config)
+    plain = stored.mode is None and quantize in ("none", "auto")
+    if dtype == "fast" and plain and device.type == "cpu" and _fits_cache(model):
+        chosen = torch.float32
+    full = chosen or _dtype_on_disk(files.config)
     choice = choose(quantize, model, config.decoder, full, free_bytes(device), stored.mode)
     quantize = "stored" if choice.as_stored else choice.mode
     layouts = find_family(files.config).layouts
-    read_weights(model, folder, layouts, device=device, dtype=dtype, quantize=quantize, stored=stored)
+    read_weights(model, folder, layouts, device=device, dtype=chosen, quantize=quantize, stored=stored)
     if choice.mode == "int4":
         quantise_head(model, choice.mode)
     model.quantization = choice.mode
@@ -181,7 +180,8 @@ def _dtype_on_disk(config: dict) -> torch.dtype:
 def _resolve_dtype(dtype: torch.dtype | str) -> torch.dtype | None:
     if isinstance(dtype, torch.dtype):
         return dtype
-    known = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    known = {"auto": None, "fast": None}
+    known |= {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in known:
-        raise InputError(f"dtype {dtype!r} is not known: use {', '.join(known)}, fast")
+        raise InputError(f"dtype {dtype!r} is not known: use {', '.join(known)}")
     return known[dtype]
