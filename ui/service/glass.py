@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from vlm.lens.subject import Lens
     from vlm.lens.tower import TowerView
     from vlm.lens.words import Word
+    from vlm.records import Patches
 
 log = logging.getLogger("glassbox")
-LONGEST = 1600  # pixels of an original's longer edge
 WORDS = 64  # of one request; a longer answer is looked at part by part
 VIEWS_BYTES = 256 * 2**20  # of towers that were looked into
 OTHER = "This turn was answered by a model that is no longer loaded. Ask again to look inside."
@@ -173,16 +173,15 @@ class Glass:
 
     def _original(self, run: Run, request: dict) -> dict:
         """A frame of the file itself, to draw on."""
-        from vlm.lens.original import original_picture
+        from vlm.lens.original import LONGEST, original_picture
 
-        media, medium, frame = run.trace.sequence.media, int(request["medium"]), int(request["frame"])
-        if not (0 <= medium < len(media) and 0 <= frame < media[medium].grid_thw[0]):
-            raise ValueError(f"no frame {frame} in medium {medium}")
+        medium, frame = int(request["medium"]), int(request["frame"])
+        patches = _medium_of(run, medium, frame)
         file = run.files[medium] if run.files else None
         if file is None or not Path(file).is_file():
             raise Refused("The file is no longer there: this is the picture as the model saw it.")
         longest = max(1, min(LONGEST, int(request.get("longest", LONGEST))))
-        picture = original_picture(self._open_media(file), media[medium], frame, longest)
+        picture = original_picture(self._open_media(file), patches, frame, longest)
         return {"image": draw.data_uri(np.asarray(picture), longest)}
 
     def _stages(self, run: Run, request: dict) -> dict:
@@ -248,12 +247,9 @@ class Glass:
         """The tower on one frame; the last ones are kept."""
         from vlm.lens.tower import TowerView
 
-        engine, media = _engine(run), run.trace.sequence.media
-        if not (0 <= medium < len(media) and 0 <= frame < media[medium].grid_thw[0]):
-            raise ValueError(f"no frame {frame} in medium {medium}")
-        key = media[medium].digest, media[medium].grid_thw, frame
-        view = self._views.pop(key, None)
-        view = view or TowerView(engine.model, engine.config.pixels, media[medium], frame)
+        engine, patches = _engine(run), _medium_of(run, medium, frame)
+        key = patches.digest, patches.grid_thw, frame
+        view = self._views.pop(key, None) or TowerView(engine.model, engine.config.pixels, patches, frame)
         self._views[key] = view
         while len(self._views) > 1 and sum(kept.nbytes for kept in self._views.values()) > VIEWS_BYTES:
             self._views.popitem(last=False)
@@ -265,6 +261,13 @@ def _engine(run: Run):
     if engine is None:
         raise Refused(OTHER)
     return engine
+
+
+def _medium_of(run: Run, medium: int, frame: int) -> Patches:
+    media = run.trace.sequence.media
+    if not (0 <= medium < len(media) and 0 <= frame < media[medium].grid_thw[0]):
+        raise ValueError(f"no frame {frame} in medium {medium}")
+    return media[medium]
 
 
 def _npz(write: Callable, *what: object) -> dict:
