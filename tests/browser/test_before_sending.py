@@ -76,12 +76,12 @@ def test_sliders_change_the_cost_and_then_the_turn(page):
 
 @pytest.mark.skipif(MODEL != "tiny", reason="the clip's frames are counted for the embedded model")
 def test_key_frames_and_guessing_are_chosen_on_the_page(page):
+    page.locator("#settings .label-wrap").click()
     attach(page, CIRCLE, CLIP)
     expect(page.locator("#cost li").last).to_contain_text("6 frames at", timeout=WAIT)
     page.locator("#detail").get_by_label("Nearest key frames").check()
     keys = len(open_media(CLIP).clip.keys)
     expect(page.locator("#cost li").last).to_contain_text(f"{keys} frame", timeout=WAIT)
-    page.locator("#settings .label-wrap").click()
     field = page.locator("#settings").get_by_label("number input for Guess ahead, tokens")
     field.fill("8")
     field.press("Enter")

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from media_files import write_video
 from PIL import Image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -83,4 +84,22 @@ def tiff_that_bites_its_tail(path: Path) -> Path:
 def playlist(path: Path, target: str) -> Path:
     """An HLS playlist that makes ffmpeg open ``target``, under a video's name."""
     path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n")
+    return path
+
+
+def long_clip(path: Path) -> Path:
+    """Two frames, a million seconds apart."""
+    return write_video(path, 2, times=[0, 1_000_000])
+
+
+def fast_clip(path: Path) -> Path:
+    """Frames that follow each other by a millisecond, in a file that says a hundred thousand a second."""
+    return write_video(path, 40, fps=100_000, times=[i / 1000 for i in range(40)])
+
+
+def icon_of_icons(path: Path) -> Path:
+    """An icon whose only picture says that it is 60,000 pixels wide."""
+    inner = png_claims(path.with_suffix(".inner"), 60_000, 60_000).read_bytes()
+    entry = struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(inner), 22)
+    path.write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + inner)
     return path

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from pathlib import Path
 
 import hostile_files as hostile
 import psutil
 import pytest
-from media_files import PIXELS, write_video
+from media_files import PIXELS
 
 from vlm.inputs.media import open_media
 from vlm.inputs.sandbox import Limits, Sandbox
@@ -23,24 +22,6 @@ def sandbox():
     sandbox = Sandbox(LIMITS)
     yield sandbox
     sandbox.close()
-
-
-def long_clip(path: Path) -> Path:
-    """Two frames, a million seconds apart."""
-    return write_video(path, 2, times=[0, 1_000_000])
-
-
-def fast_clip(path: Path) -> Path:
-    """Frames that follow each other by a millisecond, in a file that says a hundred thousand a second."""
-    return write_video(path, 40, fps=100_000, times=[i / 1000 for i in range(40)])
-
-
-def icon_of_icons(path: Path) -> Path:
-    """An icon whose only picture says that it is 60,000 pixels wide."""
-    inner = hostile.png_claims(path.with_suffix(".inner"), 60_000, 60_000).read_bytes()
-    entry = struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(inner), 22)
-    path.write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + inner)
-    return path
 
 
 def zip_of_pictures(path: Path) -> Path:
@@ -60,9 +41,9 @@ def zip_of_pictures(path: Path) -> Path:
         (hostile.png_text_bomb, "."),
         (lambda p: hostile.nested_boxes(p), "."),
         (hostile.tiff_that_bites_its_tail, None),
-        (long_clip, None),
-        (fast_clip, None),
-        (icon_of_icons, "."),
+        (hostile.long_clip, None),
+        (hostile.fast_clip, None),
+        (hostile.icon_of_icons, "."),
         (zip_of_pictures, "zip archive"),
         (lambda p: hostile.playlist(p, "file:///etc/passwd"), "looks like text"),
         (lambda p: hostile.playlist(p, "http://127.0.0.1:9/a.ts"), "looks like text"),

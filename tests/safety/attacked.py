@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,14 @@ class Attacked:
         self.me = Talk(address, LOGIN)
 
     @contextmanager
+    def growth(self) -> Iterator[Callable[[], int]]:
+        """Bytes by which the app's own process has grown at most since then."""
+        own = Path(f"/proc/{self.process.pid}")
+        (own / "clear_refs").write_text("5")  # its peak begins anew
+        before = _peak(own)
+        yield lambda: _peak(own) - before
+
+    @contextmanager
     def switched(self, **switches) -> Iterator[None]:
         """With ``off=[guards]``, ``allowance={…}`` or ``fail=name`` in force."""
         self._switches.write_text(json.dumps(switches))
@@ -28,3 +36,7 @@ class Attacked:
             yield
         finally:
             self._switches.write_text("{}")
+
+
+def _peak(process: Path) -> int:
+    return int((process / "status").read_text().partition("VmHWM:")[2].split()[0]) * 1024

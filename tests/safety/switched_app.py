@@ -12,9 +12,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import gradio as gr
 import torch
+from gradio.queueing import Queue
 from gradio.routes import App
+from gradio_client import utils as client_utils
+from PIL import Image, PngImagePlugin
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -22,6 +26,7 @@ from ui import chat, clients, events, forms, guard, model_panel, panel
 from ui.build import build, launch
 from ui.service import Choice, Service, backend, service, telling
 from ui.serving import Serving
+from vlm.inputs import clips, containers, images, media, sampling
 
 SWITCHES = Path(os.environ["SWITCHES"])
 KEEP = 12  # seconds that uploads stay
@@ -78,7 +83,40 @@ def switch_guards() -> None:
         files, model, prompt, opening if off("sandbox") else open_media
     )
     switched(forms, "too_long", "form fields", lambda *_: False)
+    switched(gr.utils, "is_allowed_file", "uploads only", lambda *_, **__: (True, "allowed"))
+    switched(client_utils, "strip_invalid_filename_characters", "file names", lambda name, *_: name)
     Service.locked = property(lambda self: not off("lock"), lambda self, value: None)
+
+
+class Bound(int):
+    """A limit that holds while its guard is on: ``value > bound`` asks the switches."""
+
+    def __new__(cls, value: int, guard_name: str):
+        bound = super().__new__(cls, value)
+        bound.guard = guard_name
+        return bound
+
+    def __lt__(self, other) -> bool:
+        return not off(self.guard) and int(self) < other
+
+    def __rmul__(self, other) -> Bound:
+        return Bound(other * int(self), self.guard)
+
+
+def switch_reading() -> None:
+    """What guards a reader, where it is the app itself: with the sandbox off."""
+    for owner, name, guard_name in (
+        (images, "MAX_PIXELS", "megapixels"),
+        (Image, "MAX_IMAGE_PIXELS", "megapixels"),
+        (clips, "MAX_FRAME_PIXELS", "frame size"),
+        (PngImagePlugin, "MAX_TEXT_CHUNK", "comments"),
+        (PngImagePlugin, "MAX_TEXT_MEMORY", "comments"),
+    ):
+        setattr(owner, name, Bound(getattr(owner, name), guard_name))
+    switched(media, "_no_media", "other files", lambda head: None)
+    for module in (media, containers):
+        switched(module, "open_container", "formats", lambda path: av.open(str(path)))
+    switched(sampling, "_count", "frames", lambda total, fps, *_: min(1000, int(total / fps * 2)))
 
 
 def switch_model() -> None:
@@ -107,23 +145,38 @@ def switch_model() -> None:
     backend.events, backend.open_engine = events_of, failing
 
 
-def switch_gradio(page: gr.Blocks) -> None:
+class Handed:
+    """An attribute that the app hands to Gradio; not there while its guard is off."""
+
+    def __init__(self, owner: type, name: str, guard_name: str):
+        self.name, self.guard = name, guard_name
+        setattr(owner, name, self)
+
+    def __get__(self, owner, kind):
+        return None if off(self.guard) else vars(owner).get(self.name)
+
+    def __set__(self, owner, value):
+        vars(owner)[self.name] = value
+
+
+def switch_gradio() -> None:
     """What Gradio guards by itself where it is told to."""
-    type(page).max_file_size = property(lambda self: None if off("file size") else 2**21, lambda *_: None)
-    queue = type(page._queue)
-    queue.max_size = property(lambda self: None if off("queue") else 4, lambda *_: None)
-    App.auth = property(lambda self: None if off("auth") else self.__dict__.get("given"), keep_auth)
-
-
-def keep_auth(app: App, auth) -> None:
-    app.__dict__["given"] = auth
+    Handed(gr.Blocks, "max_file_size", "file size")
+    Handed(Queue, "max_size", "queue")
+    Handed(App, "auth", "auth")
 
 
 if __name__ == "__main__":
     switch_guards()
+    switch_reading()
     switch_model()
-    serving = Serving(port=int(sys.argv[-1]), auth=("me", "secret"), keep_hours=KEEP / 3600)
+    switch_gradio()
+    serving = Serving(
+        port=int(sys.argv[-1]),
+        auth=("me", "secret"),
+        keep_hours=KEEP / 3600,
+        queue_size=4,
+        max_file_size="2mb",
+    )
     app = Service(choice=Choice("tiny", device="cpu"), reading=backend.Reading(256 * 2**20, 5))
-    page = build(app, serving)
-    switch_gradio(page)
-    launch(page, app, serving)
+    launch(build(app, serving), app, serving)

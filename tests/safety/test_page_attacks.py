@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 from attacked import Attacked
-from hostile_files import png_bomb
 from talk import Refused
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -128,23 +127,6 @@ def many_files(app: Attacked) -> bool:
     return False
 
 
-def bomb(app: Attacked) -> bool:
-    """A picture that unpacks to more than a reader may take leaves the app as it was."""
-    path = png_bomb(Path(app.log).with_name("bomb.png"), 10_000)  # 300 MB
-    before = peak(app)
-    try:
-        app.me.inspect(app.me.upload(path))
-    except Refused as error:
-        return "GiB of memory" in str(error) and peak(app) - before < 64 * 2**20
-    return False
-
-
-def peak(app: Attacked) -> int:
-    """Bytes that the app's own process has had at most."""
-    status = Path(f"/proc/{app.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
 def endless_queue(app: Attacked) -> bool:
     question = {"data": ["Hello", [], "", 200, 0]}
     answers = [app.me.http.post("gradio_api/call/chat", json=question) for _ in range(16)]
@@ -169,7 +151,6 @@ ATTACKS: list[tuple[Callable[[Attacked], bool], str, dict]] = [
     (other_model, "lock", {}),
     (paths_in_errors, "paths", {"off": ["lock"]}),
     (many_files, "files", {}),
-    (bomb, "sandbox", {}),
     (endless_queue, "queue", {}),
 ]
 

@@ -106,7 +106,7 @@ def test_boxes_lie_on_the_files_themselves(service, asked, tmp_path):
     for file, size, colour in ((wide, (320, 200), "red"), (tall, (90, 250), "blue")):
         Image.new("RGB", size, colour).save(file)
     asked("What is this?", wide)
-    run = asked("Give the bounding box of the heart.", tall, "moving_circle.mp4")
+    run = asked("Give the bounding box of the circle.", tall, "moving_circle.mp4")
     assert [Path(file).name for file in run.files] == ["wide.png", "tall.png", "moving_circle.mp4"]
     request = {"run": run.run_id, "what": "original", "frame": 0}
     for medium, size, colour in ((0, (320, 200), (255, 0, 0)), (1, (90, 250), (0, 0, 255))):

@@ -32,8 +32,8 @@ class Limits:
 
 
 def measure(device: str, quick: bool) -> Limits:
-    """The best of a few runs of each."""
-    runs, size, edge = (2, SIZE // 2, EDGE // 2) if quick else (5, SIZE, EDGE)
+    """The best of many runs of each: a moment in which others work too would make the limit too low."""
+    runs, size, edge = (10, SIZE // 2, EDGE // 2) if quick else (20, SIZE, EDGE)
     block = torch.ones(size // 2, dtype=torch.bfloat16, device=device)
     matrix = torch.randn(edge, edge, device=device).bfloat16()
     vector = torch.ones(4096, dtype=torch.bfloat16, device=device)

@@ -82,7 +82,7 @@ def _write_clip(file: Path, seconds: int, size: tuple[int, int]) -> None:
         stream = out.add_stream("libx264", 24, {"preset": "ultrafast", "bf": "0", "g": "240"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for frame in source.decode(video=0):
-            frame.pts = None
+            frame.pts, frame.pict_type = None, 0  # the source calls each a key frame, and x264 would obey
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
 

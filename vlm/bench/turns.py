@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence as Items
 from pathlib import Path
 
 import numpy as np
@@ -89,17 +90,18 @@ def _talk(
         _ask(warm, [file])
         for _ in range(TURNS - 2):
             _ask(warm)
-        for _ in range(runs):
+        for run in range(runs):
+            question = f"{run}. {QUESTION}"  # the cache still knows the last run's from its first word on
             cold = ChatSession(Engine(model, tokenizer, "random"))
             cold.turns = list(warm.turns)
-            stats = _ask(warm).stats
+            stats = _ask(warm, question=question).stats
             ours.append(stats["first_token_ms"])
-            reference.append(_ask(cold).stats["first_token_ms"])
+            reference.append(_ask(cold, question=question).stats["first_token_ms"])
             agree &= warm.turns[-1].answer_ids == cold.turns[-1].answer_ids
             warm.undo()
     return ours, reference, agree, stats
 
 
-def _ask(session: ChatSession, files: list[Path] | None = None) -> Trace:
-    *_, trace = session.ask(QUESTION, files or [], Sampling(ANSWER))
+def _ask(session: ChatSession, files: Items[Path] = (), question: str = QUESTION) -> Trace:
+    *_, trace = session.ask(question, files, Sampling(ANSWER))
     return trace

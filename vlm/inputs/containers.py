@@ -17,7 +17,7 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,ogg,asf,h264,hevc,m4v,ivf,mxf,"
     "obu,av1,mp3,wav,flac,aac"
 )
-SEEK_GAP = 60  # frames; decoding fewer is faster than a seek
+SEEK_COST = 12  # frames that are decoded in the time of a seek
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class _Player:
 
     def go_to(self, want: int):
         """The frame at position ``want``, or None where it cannot be decoded."""
-        if want - self.at > SEEK_GAP and self.can_seek:
+        if self.can_seek and self._saved(want) > SEEK_COST:
             self._seek(want)
         while self.at < want and (frame := next(self.frames, None)) is not None:
             self._show(frame)
@@ -198,13 +198,16 @@ class _Player:
         self.stream.thread_type = "AUTO"
         self.frame, self.at, self.frames = None, -1, _decoded(self.container, self.stream)
 
+    def _saved(self, want: int) -> int:
+        """Frames that a seek to the last key frame before ``want`` would skip."""
+        before = np.searchsorted(self.index.keys, self.index.pts[want], "right")
+        return self.index.position(self.index.keys[before - 1]) - self.at - 1 if before else 0
+
     def _seek(self, want: int) -> None:
         """Start at the last key frame before ``want``, or one or two earlier: some files land too late."""
         import av
 
         keys = self.index.keys[self.index.keys <= self.index.pts[want]]
-        if len(keys) == 0 or self.index.position(keys[-1]) <= self.at:
-            return  # decoding on is the shorter way
         for key in keys[:-4:-1].tolist():
             try:
                 self.container.seek(key, stream=self.stream)
