@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GLASSBOX_CACHE", "off")  # tests leave nothing in a person's folders
+os.environ.setdefault("GLASSBOX_KERNEL", "off")  # what every machine runs; test_streamed.py has our own
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as vlm does, for tests that import torch first
 
 LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}

@@ -140,6 +140,14 @@ class FourBitBank(Bank):
             **nested,
         )
 
+    def scales(self, index: int) -> Tensor:
+        """(N, K/block) float32."""
+        state = self.state(index)
+        absmax = state.absmax
+        if state.nested:
+            absmax = bitsandbytes().functional.dequantize_blockwise(absmax, state.state2) + state.offset
+        return absmax.view(self.shape[0], -1)
+
     def linear(self, index: int, x: Tensor, bias: Tensor | None = None) -> Tensor:
         return bitsandbytes().matmul_4bit(x, self.packed[index], self.state(index), bias=bias)
 
@@ -233,16 +241,12 @@ def for_device(bank: FourBitBank) -> Bank:
 
 
 def _interleave(bank: FourBitBank) -> InterleavedBank:
-    rows, functional = bank.shape[0], bitsandbytes().functional
+    rows = bank.shape[0]
     packed = torch.empty(len(bank.packed), rows, bank.shape[1] // 2, dtype=torch.uint8)
     scales = torch.empty(len(bank.packed), bank.shape[1] // BLOCK, rows, dtype=torch.bfloat16)
     for index, own in enumerate(bank.packed):
         packed[index] = interleaved(own, rows)
-        state = bank.state(index)
-        absmax = state.absmax
-        if state.nested:
-            absmax = functional.dequantize_blockwise(absmax, state.state2) + state.offset
-        scales[index] = absmax.view(rows, -1).t()
+        scales[index] = bank.scales(index).t()
     return InterleavedBank(bank.shape, bank.dtype, packed=packed, absmax=scales, code=bank.code)
 
 

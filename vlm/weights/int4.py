@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vlm.records import InputError
 from vlm.weights.banks import FEW_ROWS, Bank
+from vlm.weights.streamed import streamed, streams
 
 GROUP = 32  # inputs; 64 would be 4.5 bits a weight instead of 5, and as far off as nf4
 TILE = 64  # rows that the CPU's kernel takes at a time
@@ -47,13 +48,16 @@ class Int4Bank(Bank):
         return groups.view(-1, columns, TILE).transpose(1, 2).reshape(rows, columns).to(self.dtype)
 
 
-def int4(matrices: Tensor, dtype: torch.dtype) -> Int4Bank:
+def int4(matrices: Tensor, dtype: torch.dtype) -> Bank:
     """(E, N, K) on their device as a bank.
 
     Raises:
         InputError: this device has no such kernel, or a size is no multiple of what it takes.
     """
     rows, columns = matrices.shape[1:]
+    if matrices.device.type == "cpu" and streams("int4", (rows, columns)):
+        codes, scales = (torch.stack(part) for part in zip(*map(_codes, matrices), strict=True))
+        return streamed(codes, scales.transpose(1, 2), torch.arange(16.0) - 8, dtype)
     step = GROUP if matrices.device.type == "cpu" else 16 * INNER
     if rows % TILE or columns % step:
         wrong = f"int4 takes sizes in steps of {TILE} and {step}, not {rows} × {columns}"
@@ -82,16 +86,22 @@ def why_not(device: str) -> str | None:
     return "its product is not that of the matrix" if far or wrong else None
 
 
-def _pack(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The codes in the kernel's order, and (K/32, N, 2) scales and offsets."""
+def _codes(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, K) codes of 0 … 15 in uint8, and (K/32, N, 2) scales and offsets."""
     rows, columns = matrix.shape
     groups = matrix.float().view(rows, columns // GROUP, GROUP)
     low, high = groups.aminmax(dim=-1)
     scale = ((high - low) / 15).clamp_min(1e-8).bfloat16().float()  # rounded before the codes are chosen
     offset = (low + 8 * scale).bfloat16().float()
     codes = groups.sub(offset[..., None]).div_(scale[..., None]).add_(8).round_().clamp_(0, 15)
-    codes = codes.view(rows, columns).to(torch.int32)
     scales = torch.stack((scale, offset), dim=-1).transpose(0, 1).contiguous().bfloat16()
+    return codes.view(rows, columns).to(torch.uint8), scales
+
+
+def _pack(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The codes in PyTorch's order, and the scales."""
+    codes, scales = _codes(matrix)
+    codes = codes.to(torch.int32)
     if matrix.device.type == "cpu":
         return torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), scales
     pairs = (codes[:, ::2] << 4 | codes[:, 1::2]).to(torch.uint8)

@@ -18,9 +18,11 @@ from safetensors.torch import save_file
 
 from vlm.weights.banks import Bank, FourBitBank, Int8Bank, InterleavedBank
 from vlm.weights.int4 import Int4Bank
+from vlm.weights.kernel import cache_folder
+from vlm.weights.streamed import StreamedBank, works
 
 log = logging.getLogger(__name__)
-KINDS = {kind.__name__: kind for kind in (FourBitBank, InterleavedBank, Int8Bank, Int4Bank)}
+KINDS = {kind.__name__: kind for kind in (FourBitBank, InterleavedBank, Int8Bank, Int4Bank, StreamedBank)}
 LEAST = 64 * 2**20  # bytes of the files; smaller models are quantised sooner than looked up
 PART = 64 * 2**20  # bytes in one file: while it is written they are in memory twice
 VERSION = 1  # of what the banks hold
@@ -35,14 +37,14 @@ class Kept:
         self._found: dict[str, tuple[dict, safe_open]] = {}
         self._parts = 0
         large = sum(shard.stat().st_size for shard in shards) >= LEAST
-        if not large or mode in ("none", "stored") or os.environ.get("GLASSBOX_CACHE") == "off":
+        cache = cache_folder()
+        if not large or mode in ("none", "stored") or cache is None:
             return
         facts = [(str(shard.resolve()), shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
         instructions = torch.backends.cpu.get_cpu_capability()
-        makers = (VERSION, mode, device.type, str(dtype), torch.__version__, instructions)
+        makers = (VERSION, mode, device.type, str(dtype), torch.__version__, instructions, works())
         name = sha256(repr((facts, makers)).encode()).hexdigest()[:24]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._stem = cache / "glassbox-vl" / f"{mode}-{name}"
+        self._stem = cache / f"{mode}-{name}"
         for part in sorted(self._stem.parent.glob(f"{self._stem.name}-*.safetensors")):
             self._open(part, device)
             self._parts += 1

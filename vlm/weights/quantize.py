@@ -18,11 +18,11 @@ from vlm.weights.banks import (
     Int8Bank,
     QuantLinear,
     bitsandbytes,
-    for_device,
     four_bit,
     stack,
 )
 from vlm.weights.int4 import GROUP, int4
+from vlm.weights.streamed import for_device
 
 MODES = ("none", "nf4", "int8", "int4")
 ALIASES = {"4bit": "nf4", "8bit": "int8"}

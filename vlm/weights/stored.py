@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vlm.records import InputError
-from vlm.weights.banks import Bank, Int8Bank, bitsandbytes, for_device, four_bit
+from vlm.weights.banks import Bank, Int8Bank, bitsandbytes, four_bit
+from vlm.weights.streamed import for_device
 
 Shape = tuple[int, ...]
 Get = Callable[[str], Tensor]

@@ -1,0 +1,115 @@
+"""Our own product of 4-bit matrices with a few rows (kernel.cpp), compiled when it is first wanted.
+
+It needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is None and
+nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for this CPU in
+``kernels`` beside the quantised matrices, in a folder that only its owner can enter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import stat
+import subprocess
+import tempfile
+from ctypes import c_int, c_int64, c_void_p
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+SOURCE = Path(__file__).with_name("kernel.cpp")
+CPUINFO = Path("/proc/cpuinfo")
+NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512vbmi", "avx512_vnni"}
+COMPILE = ("g++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+PATIENCE = 120  # seconds for the compiler, which takes three
+
+
+def cache_folder() -> Path | None:
+    """Where this program keeps what it made; None: nowhere."""
+    if os.environ.get("GLASSBOX_CACHE") == "off":
+        return None
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glassbox-vl"
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernel, with the signatures of kernel.cpp."""
+    flags = _cpu_flags()
+    if os.environ.get("GLASSBOX_KERNEL") == "off" or not NEEDED <= flags:
+        return None
+    try:
+        found = _kept_or_compiled(sha256(SOURCE.read_bytes() + " ".join(sorted(flags)).encode()).hexdigest())
+        found.four_product.argtypes = (
+            c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int, c_int,
+        )  # fmt: skip
+        found.four_unpack.argtypes = (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int, c_int)
+        found.four_product.restype = found.four_unpack.restype = None
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        log.info("4-bit products stay with PyTorch and bitsandbytes: %s", error)
+        return None
+    return found
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split()[2:])
+
+
+def _kept_or_compiled(key: str) -> ctypes.CDLL:
+    """Raises OSError or SubprocessError where neither succeeds."""
+    name = f"four-{key[:24]}.so"
+    try:
+        folder = _own_folder()
+    except OSError as error:
+        log.info("the kernel is not kept: %s", error)
+        folder = None
+    if folder is None:
+        with tempfile.TemporaryDirectory() as passing:  # what is loaded stays, the file need not
+            return _load(_compiled(Path(passing) / name))
+    try:
+        return _load(folder / name)
+    except OSError:  # not there, not ours alone, or broken
+        return _load(_compiled(folder / name))
+
+
+def _own_folder() -> Path | None:
+    """A folder that is this user's and nobody else's, for code is loaded from it."""
+    if (cache := cache_folder()) is None:
+        return None
+    folder = cache / "kernels"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise PermissionError(f"{folder} is not a folder of this user")
+    folder.chmod(0o700)
+    return folder
+
+
+def _compiled(target: Path) -> Path:
+    half = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
+        subprocess.run(
+            (*COMPILE, SOURCE, "-o", half),
+            check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE,
+        )  # fmt: skip
+        half.chmod(0o700)
+        return half.replace(target)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _load(file: Path) -> ctypes.CDLL:
+    """The very file that was looked at: a regular one of this user that no one else can write."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            raise PermissionError(f"{file} could be written by others")
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
