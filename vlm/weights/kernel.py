@@ -1,8 +1,8 @@
 """Our own product of 4-bit matrices with a few rows (kernel.cpp), compiled when it is first wanted.
 
 It needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is None and
-nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for this CPU in
-``kernels`` beside the quantised matrices, in a folder that only its owner can enter.
+nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for this CPU
+in ``kernels`` beside the quantised matrices, in a folder that only its owner can enter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def cache_folder() -> Path | None:
 def library() -> ctypes.CDLL | None:
     """The compiled kernel, with the signatures of kernel.cpp."""
     flags = _cpu_flags()
-    if os.environ.get("GLASSBOX_KERNEL") == "off" or not NEEDED <= flags:
+    if os.environ.get("GLASSBOX_KERNEL") == "off" or not flags >= NEEDED:
         return None
     try:
         found = _kept_or_compiled(sha256(SOURCE.read_bytes() + " ".join(sorted(flags)).encode()).hexdigest())

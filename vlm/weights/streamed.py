@@ -22,7 +22,7 @@ FLOATS = (torch.bfloat16, torch.float32)
 
 
 class StreamedBank(Bank):
-    """Buffers: blocks (E, N/16, K/G, bytes) uint8, codes with their scales; code (16,) float32, the levels."""
+    """Buffers: blocks (E, N/16, K/G, bytes) uint8, codes with scales; code (16,) float32, the levels."""
 
     @property
     def kind(self) -> str:
@@ -67,7 +67,9 @@ def streamed(codes: Tensor, scales: Tensor, levels: Tensor, dtype: torch.dtype) 
     experts, rows, columns = codes.shape
     groups = scales.shape[2]
     own = scales.bfloat16().contiguous().view(torch.uint8).view(experts, rows // OUTPUTS, OUTPUTS, groups, -1)
-    words = codes.to(torch.uint8).view(experts, rows // OUTPUTS, OUTPUTS, groups, columns // groups // 8, 2, 4)
+    words = codes.to(torch.uint8).view(
+        experts, rows // OUTPUTS, OUTPUTS, groups, columns // groups // 8, 2, 4
+    )
     low, high = words.permute(5, 0, 1, 3, 4, 2, 6)  # (E, N/16, K/G, G/8, 16, 4) each
     blocks = torch.cat(((low | high << 4).flatten(3), own.transpose(2, 3).flatten(3)), dim=-1)
     return StreamedBank((rows, columns), dtype, blocks=blocks, code=banks._shared(levels.float()))
@@ -87,20 +89,19 @@ def for_device(bank: FourBitBank) -> Bank:
 
 
 def _right(kind: str) -> bool:
-    """Against the formula in float64, with the input rounded as the kernel does."""
+    """Against the formula, with the input rounded as the kernel does."""
     group, rows, columns = GROUPS[kind], 5 * OUTPUTS, 2 * GROUPS[kind]
     codes = torch.arange(rows * columns).mul(7).remainder(16).view(1, rows, columns)
     scales = torch.linspace(0.5, 1, rows * 2 * (1 if kind == "nf4" else 2)).bfloat16().view(1, rows, 2, -1)
-    levels = torch.linspace(-1, 1, 16) if kind == "nf4" else torch.arange(16.0) - 8
+    levels = (torch.arange(16.0) * 16 - 120) / 127 if kind == "nf4" else torch.arange(16.0) - 8
     bank = streamed(codes, scales, levels, torch.float32)
     x = torch.linspace(-3, 3, 7 * columns).sin().view(7, columns)
     weights = levels[codes].view(rows, 2, group) * scales[0, ..., :1].float()
     if kind == "int4":
         weights = weights + scales[0, ..., 1:].float()
     weights, rounded = weights.view(rows, columns), _in_8_bits(x, group)
-    # nf4's levels are rounded to 127ths; what is left is float32.
-    allowed = rounded.abs().sum(1).max() * (0.5 / 127 if kind == "nf4" else 0) + columns * 8 * 2**-23
-    product = (bank.linear(0, x) - rounded @ weights.t()).abs().max() <= allowed
+    # These levels are whole 127ths as the kernel's are. What is left is float32: sums of terms below 9.
+    product = (bank.linear(0, x) - rounded @ weights.t()).abs().max() <= columns * 9 * 2**-23
     return bool(product) and torch.allclose(bank.dense(0), weights, rtol=2**-22, atol=2**-20)
 
 

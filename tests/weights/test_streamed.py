@@ -1,0 +1,216 @@
+"""Our own 4-bit product: its numbers, who gets it, and where what was compiled is kept."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlm.chat.sampling import Sampling
+from vlm.chat.session import ChatSession
+from vlm.engines import open_engine
+from vlm.families.checkpoint import open_checkpoint, save_checkpoint
+from vlm.weights import kept, kernel, load, streamed
+from vlm.weights.quantize import quantised
+from vlm.weights.streamed import FEW_ROWS, GROUPS, StreamedBank
+
+CPU = torch.device("cpu")
+STUB = 'extern "C" { void four_product() {} void four_unpack() {} }'
+compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+def _forget():
+    kernel.library.cache_clear()
+    streamed.works.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """The kernel switched on, in a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GLASSBOX_KERNEL", raising=False)
+        patch.delenv("GLASSBOX_CACHE", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        _forget()
+        if not streamed.works():
+            pytest.skip(f"needs g++ and a CPU with {', '.join(sorted(kernel.NEEDED))}")
+        yield
+    _forget()
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A stub in place of the kernel, wanted on any CPU, and an empty cache; gives the cache."""
+    (tmp_path / "stub.cpp").write_text(STUB)
+    monkeypatch.setattr(kernel, "SOURCE", tmp_path / "stub.cpp")
+    monkeypatch.setattr(kernel, "NEEDED", set())
+    monkeypatch.delenv("GLASSBOX_KERNEL", raising=False)
+    monkeypatch.delenv("GLASSBOX_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kernel.library.cache_clear()
+    yield tmp_path / "cache" / "glassbox-vl" / "kernels"
+    kernel.library.cache_clear()
+
+
+def _matrix(*shape, dtype=torch.bfloat16):
+    torch.manual_seed(0)
+    return (0.02 * torch.randn(shape)).to(dtype)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, FEW_ROWS, FEW_ROWS + 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", list(GROUPS))
+def test_products(ours, kind, dtype, rows):
+    """Runs of four blocks and what is left of them; every number of vectors that is taken at a time."""
+    bank = quantised(_matrix(16 * 7, 256, dtype=dtype), kind, CPU)
+    assert isinstance(bank, StreamedBank) and bank.kind == kind
+    x, bias = torch.randn(1, rows, 256).to(dtype), torch.randn(112).to(dtype)
+    dense, out = bank.dense(0).float(), bank.linear(0, x, bias)
+    assert out.dtype == dtype and out.shape == (1, rows, 112)
+    expected = F.linear(x.float(), dense, bias.float())
+    # An input is off by half a step, the 127th of its group's largest; so are nf4's levels, of ±127.
+    steps = x.float().unflatten(-1, (-1, GROUPS[kind])).abs().amax(-1) / 127
+    sizes = dense.abs().unflatten(-1, (-1, GROUPS[kind])).sum(-1)
+    allowed = steps @ sizes.t() / 2
+    if kind == "nf4":
+        allowed += (
+            x.abs().float() @ dense.abs().unflatten(-1, (-1, 64)).amax(-1).repeat_interleave(64, 1).t() / 254
+        )
+    if rows > FEW_ROWS:
+        allowed = torch.zeros_like(allowed)
+    # Where bfloat16 is: the unpacked weights here, the product and its sum with the bias, half an eps each.
+    allowed += 1.5 * torch.finfo(dtype).eps * (x.abs().float() @ dense.abs().t() + bias.abs().float()) + 1e-6
+    assert ((out.float() - expected).abs() <= allowed).all()
+
+
+@pytest.mark.parametrize("kind", list(GROUPS))
+def test_the_weights_are_those_of_the_plain_order(ours, kind, monkeypatch):
+    matrix = _matrix(3, 128, 192)
+    mine = quantised(matrix, kind, CPU)
+    monkeypatch.setattr(streamed, "works", lambda: False)
+    plain = quantised(matrix, kind, CPU)
+    assert not isinstance(plain, StreamedBank)
+    x = torch.randn(2, 192).bfloat16()
+    for index in range(3):
+        # Scales are bfloat16 in one and may be float32 in the other; the products are rounded once more.
+        torch.testing.assert_close(mine.dense(index), plain.dense(index), rtol=2**-7, atol=2**-9 * 0.02)
+        assert (
+            F.cosine_similarity(mine.linear(index, x).float(), plain.linear(index, x).float()).min() > 0.999
+        )
+
+
+@pytest.mark.parametrize("kind", list(GROUPS))
+def test_threads_do_not_change_the_numbers(ours, kind):
+    bank, x, before = (
+        quantised(_matrix(16 * 11, 512), kind, CPU),
+        torch.randn(3, 512).bfloat16(),
+        torch.get_num_threads(),
+    )
+    try:
+        torch.set_num_threads(1)
+        alone, whole = bank.linear(0, x), bank.dense(0)
+        torch.set_num_threads(2)
+        assert torch.equal(bank.linear(0, x), alone) and torch.equal(bank.dense(0), whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_not_a_number_stays_none_and_nothing_gives_nothing(ours):
+    bank, x = quantised(_matrix(64, 64), "nf4", CPU), torch.zeros(3, 64)
+    x[1, 5], x[2, 6] = torch.nan, torch.inf
+    out = bank.linear(0, x)
+    assert (out[0] == 0).all() and not out[1:].isfinite().any()
+
+
+def test_gradients_reach_the_input(ours):
+    bank, x = (
+        quantised(_matrix(64, 64, dtype=torch.float32), "int4", CPU),
+        torch.randn(2, 64, requires_grad=True),
+    )
+    bank.linear(0, x).sum().backward()
+    torch.testing.assert_close(x.grad, bank.dense(0).sum(0).expand(2, -1))
+
+
+def test_shapes_that_do_not_fit_keep_the_plain_way(ours):
+    for rows, columns in ((33, 64), (32, 72), (5, 6)):
+        assert not isinstance(quantised(_matrix(rows, columns), "nf4", CPU), StreamedBank)
+
+
+@pytest.mark.parametrize("kind", list(GROUPS))
+def test_a_model_answers_with_it_and_is_kept(ours, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "LEAST", 0)
+    save_checkpoint(open_checkpoint("tiny", dtype="bfloat16"), tmp_path)
+    first = open_engine(str(tmp_path), quantize=kind)
+    _, trace = (
+        None,
+        list(ChatSession(first).ask("What colour is the circle?", ["examples/circle.png"], Sampling(8)))[-1],
+    )
+    assert "red" in trace.answer.lower() and trace.stats["quantize"] == kind
+    monkeypatch.setattr(load, "quantised", lambda *_: pytest.fail("quantised again"))
+    second = open_checkpoint(tmp_path, quantize=kind).model.decoder.layers[0].mlp.gate_proj.weight
+    assert isinstance(second, StreamedBank)
+    assert torch.equal(second.dense(0), first.model.decoder.layers[0].mlp.gate_proj.weight.dense(0))
+
+
+def test_switched_off(alone, monkeypatch):
+    monkeypatch.setenv("GLASSBOX_KERNEL", "off")
+    assert kernel.library() is None and not alone.exists()
+
+
+def test_a_cpu_without_the_instructions_and_a_system_that_does_not_tell(alone, monkeypatch, tmp_path):
+    monkeypatch.setattr(kernel, "NEEDED", {"avx512_vnni"})
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2\n")
+    for cpuinfo in (tmp_path / "cpuinfo", tmp_path / "nowhere"):
+        monkeypatch.setattr(kernel, "CPUINFO", cpuinfo)
+        kernel.library.cache_clear()
+        assert kernel.library() is None and not alone.exists()
+
+
+def test_no_compiler(alone, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert kernel.library() is None
+    assert not any(alone.iterdir())
+
+
+@compiles
+def test_a_compiler_that_fails(alone, tmp_path):
+    (tmp_path / "stub.cpp").write_text("no C++")
+    assert kernel.library() is None
+    assert not any(alone.iterdir())
+
+
+def test_other_numbers_are_not_used(ours, monkeypatch):
+    monkeypatch.setattr(streamed, "_in_8_bits", lambda x, group: 1.01 * x)
+    assert not streamed._right("int4") and not streamed._right("nf4")
+
+
+@compiles
+def test_what_was_compiled_is_its_owners_alone(alone):
+    alone.mkdir(parents=True, mode=0o777)
+    assert kernel.library() is not None
+    (file,) = alone.iterdir()
+    assert stat.S_IMODE(alone.stat().st_mode) == stat.S_IMODE(file.stat().st_mode) == 0o700
+    kernel.library.cache_clear()
+    made = file.stat().st_mtime_ns
+    assert kernel.library() is not None and file.stat().st_mtime_ns == made  # found again
+    file.chmod(0o722)
+    kernel.library.cache_clear()
+    assert kernel.library() is not None
+    assert file.stat().st_mtime_ns != made and stat.S_IMODE(file.stat().st_mode) == 0o700  # made anew
+
+
+@compiles
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_folder_that_is_not_ones_own_is_not_used(alone, monkeypatch, tmp_path, elsewhere):
+    if elsewhere:
+        (tmp_path / "elsewhere").mkdir()
+        alone.parent.mkdir(parents=True)
+        alone.symlink_to(tmp_path / "elsewhere")
+    else:
+        monkeypatch.setenv("GLASSBOX_CACHE", "off")
+    assert kernel.library() is not None
+    assert elsewhere or not alone.exists()
+    assert not elsewhere or not any((tmp_path / "elsewhere").iterdir())
