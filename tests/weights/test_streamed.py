@@ -13,17 +13,18 @@ from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession
 from vlm.engines import open_engine
 from vlm.families.checkpoint import open_checkpoint, save_checkpoint
-from vlm.weights import kept, kernel, load, streamed
+from vlm.native import library as native
+from vlm.weights import kept, load, streamed
 from vlm.weights.quantize import quantised
 from vlm.weights.streamed import FEW_ROWS, GROUPS, StreamedBank
 
 CPU = torch.device("cpu")
-STUB = 'extern "C" { void four_product() {} void four_unpack() {} }'
+STUB = 'extern "C" { void four_product() {} void four_unpack() {} void one_token_attention() {} }'
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
 def _forget():
-    kernel.library.cache_clear()
+    native.library.cache_clear()
     streamed.works.cache_clear()
 
 
@@ -36,7 +37,7 @@ def ours(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         _forget()
         if not streamed.works():
-            pytest.skip(f"needs g++ and a CPU with {', '.join(sorted(kernel.NEEDED))}")
+            pytest.skip(f"needs g++ and a CPU with {', '.join(sorted(native.NEEDED))}")
         yield
     _forget()
 
@@ -45,14 +46,14 @@ def ours(tmp_path_factory):
 def alone(tmp_path, monkeypatch):
     """A stub in place of the kernel, wanted on any CPU, and an empty cache; gives the cache."""
     (tmp_path / "stub.cpp").write_text(STUB)
-    monkeypatch.setattr(kernel, "SOURCE", tmp_path / "stub.cpp")
-    monkeypatch.setattr(kernel, "NEEDED", set())
+    monkeypatch.setattr(native, "SOURCES", (tmp_path / "stub.cpp",))
+    monkeypatch.setattr(native, "NEEDED", set())
     monkeypatch.delenv("GLASSBOX_KERNEL", raising=False)
     monkeypatch.delenv("GLASSBOX_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    kernel.library.cache_clear()
+    native.library.cache_clear()
     yield tmp_path / "cache" / "glassbox-vl" / "kernels"
-    kernel.library.cache_clear()
+    native.library.cache_clear()
 
 
 def _matrix(*shape, dtype=torch.bfloat16):
@@ -71,13 +72,13 @@ def test_products(ours, kind, dtype, rows):
     dense, out = bank.dense(0).float(), bank.linear(0, x, bias)
     assert out.dtype == dtype and out.shape == (1, rows, 112)
     expected = F.linear(x.float(), dense, bias.float())
-    # An input is off by half a step, the 127th of its group's largest; so are nf4's levels, of ±127.
+    # An input is off by half a step, the 127th of its group's largest; nf4's levels are whole 112ths.
     steps = x.float().unflatten(-1, (-1, GROUPS[kind])).abs().amax(-1) / 127
     sizes = dense.abs().unflatten(-1, (-1, GROUPS[kind])).sum(-1)
     allowed = steps @ sizes.t() / 2
     if kind == "nf4":
         allowed += (
-            x.abs().float() @ dense.abs().unflatten(-1, (-1, 64)).amax(-1).repeat_interleave(64, 1).t() / 254
+            x.abs().float() @ dense.abs().unflatten(-1, (-1, 64)).amax(-1).repeat_interleave(64, 1).t() / 224
         )
     if rows > FEW_ROWS:
         allowed = torch.zeros_like(allowed)
@@ -157,28 +158,28 @@ def test_a_model_answers_with_it_and_is_kept(ours, kind, tmp_path, monkeypatch):
 
 def test_switched_off(alone, monkeypatch):
     monkeypatch.setenv("GLASSBOX_KERNEL", "off")
-    assert kernel.library() is None and not alone.exists()
+    assert native.library() is None and not alone.exists()
 
 
 def test_a_cpu_without_the_instructions_and_a_system_that_does_not_tell(alone, monkeypatch, tmp_path):
-    monkeypatch.setattr(kernel, "NEEDED", {"avx512_vnni"})
+    monkeypatch.setattr(native, "NEEDED", {"avx512_vnni"})
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2\n")
     for cpuinfo in (tmp_path / "cpuinfo", tmp_path / "nowhere"):
-        monkeypatch.setattr(kernel, "CPUINFO", cpuinfo)
-        kernel.library.cache_clear()
-        assert kernel.library() is None and not alone.exists()
+        monkeypatch.setattr(native, "CPUINFO", cpuinfo)
+        native.library.cache_clear()
+        assert native.library() is None and not alone.exists()
 
 
 def test_no_compiler(alone, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert kernel.library() is None
+    assert native.library() is None
     assert not any(alone.iterdir())
 
 
 @compiles
 def test_a_compiler_that_fails(alone, tmp_path):
     (tmp_path / "stub.cpp").write_text("no C++")
-    assert kernel.library() is None
+    assert native.library() is None
     assert not any(alone.iterdir())
 
 
@@ -190,15 +191,15 @@ def test_other_numbers_are_not_used(ours, monkeypatch):
 @compiles
 def test_what_was_compiled_is_its_owners_alone(alone):
     alone.mkdir(parents=True, mode=0o777)
-    assert kernel.library() is not None
+    assert native.library() is not None
     (file,) = alone.iterdir()
     assert stat.S_IMODE(alone.stat().st_mode) == stat.S_IMODE(file.stat().st_mode) == 0o700
-    kernel.library.cache_clear()
+    native.library.cache_clear()
     made = file.stat().st_mtime_ns
-    assert kernel.library() is not None and file.stat().st_mtime_ns == made  # found again
+    assert native.library() is not None and file.stat().st_mtime_ns == made  # found again
     file.chmod(0o722)
-    kernel.library.cache_clear()
-    assert kernel.library() is not None
+    native.library.cache_clear()
+    assert native.library() is not None
     assert file.stat().st_mtime_ns != made and stat.S_IMODE(file.stat().st_mode) == 0o700  # made anew
 
 
@@ -211,6 +212,6 @@ def test_a_folder_that_is_not_ones_own_is_not_used(alone, monkeypatch, tmp_path,
         alone.symlink_to(tmp_path / "elsewhere")
     else:
         monkeypatch.setenv("GLASSBOX_CACHE", "off")
-    assert kernel.library() is not None
+    assert native.library() is not None
     assert elsewhere or not alone.exists()
     assert not elsewhere or not any((tmp_path / "elsewhere").iterdir())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vlm.models.branches import Branches, attend_branches, repeat_heads
 from vlm.models.varlen import Segments, flash, packed, rows_packed, segment_bounds
+from vlm.native.attention import one_token
 
 Backend = Literal["flash", "varlen", "sdpa", "math", "eager"]
 ROWS = 64  # see `_fill_up`
@@ -120,6 +121,8 @@ def _chunk_on_cache(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     groups, count = q.shape[1] // k.shape[1], q.shape[2]
     rows = q.reshape(q.shape[0], k.shape[1], groups * count, q.shape[3])  # (B, Hkv, G * Tq, d)
+    if count == 1 and (out := one_token(rows, k, v)) is not None:
+        return out.view_as(q)
     if count == 1:
         return F.scaled_dot_product_attention(rows, k, v).view_as(q)
     filled = _fill_up(rows)

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from vlm.native.library import cache_folder
 from vlm.weights.banks import Bank, FourBitBank, Int8Bank, InterleavedBank
 from vlm.weights.int4 import Int4Bank
-from vlm.weights.kernel import cache_folder
 from vlm.weights.streamed import StreamedBank, works
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Matrices in 4 bits in the order in which our own kernel reads them, and who gets that order.
 
 Letters as in `vlm.weights.banks`, and G inputs that share a scale. The kernel rounds its input to 8 bits in
-groups of G (kernel.cpp): that is 0.5% to 0.9% off, where the weights in 4 bits are 8% to 9%.
+groups of G (products.cpp): that is 0.5% to 0.9% off, where the weights in 4 bits are 8% to 9%.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlm.weights import banks, kernel
+from vlm.native import library as native
+from vlm.weights import banks
 from vlm.weights.banks import BLOCK, Bank, FourBitBank
 
 OUTPUTS = 16  # of a block: lanes of a register
@@ -34,7 +35,7 @@ class StreamedBank(Bank):
             return F.linear(x, self.dense(index).to(x.dtype), bias)
         x, out = x.contiguous(), x.new_empty(*x.shape[:-1], self.shape[0])
         half = x.dtype == torch.bfloat16
-        kernel.library().four_product(
+        native.library().four_product(
             *self._at(index), x.data_ptr(), rows, out.data_ptr(), half, torch.get_num_threads()
         )
         return out if bias is None else out + bias
@@ -42,7 +43,7 @@ class StreamedBank(Bank):
     def dense(self, index: int) -> Tensor:
         out = torch.empty(self.shape, dtype=self.dtype if self.dtype in FLOATS else torch.float32)
         half = out.dtype == torch.bfloat16
-        kernel.library().four_unpack(*self._at(index), out.data_ptr(), half, torch.get_num_threads())
+        native.library().four_unpack(*self._at(index), out.data_ptr(), half, torch.get_num_threads())
         return out.to(self.dtype)
 
     def _at(self, index: int) -> tuple[int, ...]:
@@ -59,7 +60,7 @@ def streams(kind: str, shape: tuple[int, int]) -> bool:
 @cache
 def works() -> bool:
     """Whether there is a kernel and it has the right numbers: asked with a small matrix of each kind."""
-    return kernel.library() is not None and all(_right(kind) for kind in GROUPS)
+    return native.library() is not None and all(_right(kind) for kind in GROUPS)
 
 
 def streamed(codes: Tensor, scales: Tensor, levels: Tensor, dtype: torch.dtype) -> StreamedBank:
@@ -93,14 +94,14 @@ def _right(kind: str) -> bool:
     group, rows, columns = GROUPS[kind], 5 * OUTPUTS, 2 * GROUPS[kind]
     codes = torch.arange(rows * columns).mul(7).remainder(16).view(1, rows, columns)
     scales = torch.linspace(0.5, 1, rows * 2 * (1 if kind == "nf4" else 2)).bfloat16().view(1, rows, 2, -1)
-    levels = (torch.arange(16.0) * 16 - 120) / 127 if kind == "nf4" else torch.arange(16.0) - 8
+    levels = (torch.arange(16.0) * 14 - 105) / 112 if kind == "nf4" else torch.arange(16.0) - 8
     bank = streamed(codes, scales, levels, torch.float32)
     x = torch.linspace(-3, 3, 7 * columns).sin().view(7, columns)
     weights = levels[codes].view(rows, 2, group) * scales[0, ..., :1].float()
     if kind == "int4":
         weights = weights + scales[0, ..., 1:].float()
     weights, rounded = weights.view(rows, columns), _in_8_bits(x, group)
-    # These levels are whole 127ths as the kernel's are. What is left is float32: sums of terms below 9.
+    # These levels are whole 112ths as the kernel's are. What is left is float32: sums of terms below 9.
     product = (bank.linear(0, x) - rounded @ weights.t()).abs().max() <= columns * 9 * 2**-23
     return bool(product) and torch.allclose(bank.dense(0), weights, rtol=2**-22, atol=2**-20)
 

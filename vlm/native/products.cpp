@@ -5,17 +5,16 @@
 // word i holds the codes of output r and inputs 8·i + b (low half) and 8·i + 4 + b (high half): what a lane of
 // vpdpbusd multiplies at once. Scales are bfloat16: nf4 has one an output, int4 a scale and an offset.
 //
-//   nf4   G = 64   w = level[code] / 127 · scale          level = round(127 · the code table)
+//   nf4   G = 64   w = level[code] / 112 · scale          level = round(112 · the code table)
 //   int4  G = 32   w = (code - 8) · scale + offset
 //
 // The vector is rounded to x ≈ step · q, q in -127 … 127, step = max|x| / 127 in each group of G. A product is
 // then an integer sum a group, made float once a group: Σ q·u, where u = level + 128 or code has no sign, as
 // vpdpbusd wants it; the sum starts at -128·Σq or -8·Σq.
 
-#include <immintrin.h>
-
-#include <cstdint>
 #include <vector>
+
+#include "floats.h"
 
 namespace {
 
@@ -24,7 +23,7 @@ constexpr int AHEAD = 2048;  // bytes: the processor itself prefetches too late,
 
 struct Nf4 {
   static constexpr int G = 64, SCALES = 32, SHIFT = 128;
-  static constexpr float UNIT = 127;
+  static constexpr float UNIT = 112;  // of 90 … 127 the one whose levels are least off, and in the mean not at all
   __m512i levels;  // of code c at every position c + 16·i: an index's other bits then do not matter
   explicit Nf4(const float* table) {
     const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(table), _mm512_set1_ps(UNIT));
@@ -56,23 +55,6 @@ inline void scales(const uint8_t* at, const Int4&, __m512& scale, __m512& offset
   const __m512i pairs = _mm512_loadu_si512(at);
   scale = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
   offset = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
-}
-
-inline __m512 load(const void* from, int64_t at, bool half) {
-  if (!half) return _mm512_loadu_ps(static_cast<const float*>(from) + at);
-  const auto* words = reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(from) + at);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(words)), 16));
-}
-
-// Rounded to nearest, ties to even; a NaN stays one.
-inline void store(void* to, int64_t at, bool half, __m512 value) {
-  if (!half) return _mm512_storeu_ps(static_cast<float*>(to) + at, value);
-  const __m512i bits = _mm512_castps_si512(value);
-  const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  __m512i words = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff))), 16);
-  words = _mm512_mask_mov_epi32(words, _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
-  auto* out = reinterpret_cast<__m256i*>(static_cast<uint16_t*>(to) + at);
-  _mm256_storeu_si256(out, _mm512_cvtepi32_epi16(words));
 }
 
 // Vectors in 8 bits: q (R, K), and for each group its step and what its integer sums start at.

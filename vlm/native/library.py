@@ -1,7 +1,7 @@
-"""Our own product of 4-bit matrices with a few rows (kernel.cpp), compiled when it is first wanted.
+"""Our own functions in C++ (products.cpp, attention.cpp), compiled when they are first wanted.
 
-It needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is None and
-nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for this CPU
+That needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is None
+and nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for this CPU
 in ``kernels`` beside the quantised matrices, in a folder that only its owner can enter.
 """
 
@@ -13,13 +13,14 @@ import os
 import stat
 import subprocess
 import tempfile
-from ctypes import c_int, c_int64, c_void_p
+from ctypes import c_float, c_int, c_int64, c_void_p
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-SOURCE = Path(__file__).with_name("kernel.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("products.cpp", "attention.cpp"))
+HEADER = Path(__file__).with_name("floats.h")
 CPUINFO = Path("/proc/cpuinfo")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512vbmi", "avx512_vnni"}
 COMPILE = ("g++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
@@ -35,19 +36,22 @@ def cache_folder() -> Path | None:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel, with the signatures of kernel.cpp."""
+    """The compiled functions, with their signatures."""
     flags = _cpu_flags()
     if os.environ.get("GLASSBOX_KERNEL") == "off" or not flags >= NEEDED:
         return None
     try:
-        found = _kept_or_compiled(sha256(SOURCE.read_bytes() + " ".join(sorted(flags)).encode()).hexdigest())
+        texts = [source.read_text() for source in (*SOURCES, HEADER)]
+        found = _kept_or_compiled(sha256(repr((texts, COMPILE, sorted(flags))).encode()).hexdigest())
         found.four_product.argtypes = (
             c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int, c_int,
         )  # fmt: skip
         found.four_unpack.argtypes = (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int, c_int)
-        found.four_product.restype = found.four_unpack.restype = None
+        found.one_token_attention.argtypes = (*(c_void_p,) * 4, *(c_int64,) * 5, c_float, c_int)
+        for function in (found.four_product, found.four_unpack, found.one_token_attention):
+            function.restype = None
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        log.info("4-bit products stay with PyTorch and bitsandbytes: %s", error)
+        log.info("no functions of our own: %s", error)
         return None
     return found
 
@@ -62,11 +66,11 @@ def _cpu_flags() -> set[str]:
 
 def _kept_or_compiled(key: str) -> ctypes.CDLL:
     """Raises OSError or SubprocessError where neither succeeds."""
-    name = f"four-{key[:24]}.so"
+    name = f"native-{key[:24]}.so"
     try:
         folder = _own_folder()
     except OSError as error:
-        log.info("the kernel is not kept: %s", error)
+        log.info("what is compiled is not kept: %s", error)
         folder = None
     if folder is None:
         with tempfile.TemporaryDirectory() as passing:  # what is loaded stays, the file need not
@@ -94,7 +98,7 @@ def _compiled(target: Path) -> Path:
     half = target.with_name(f"{target.name}.{os.getpid()}")
     try:
         subprocess.run(
-            (*COMPILE, SOURCE, "-o", half),
+            (*COMPILE, *SOURCES, "-o", half),
             check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE,
         )  # fmt: skip
         half.chmod(0o700)

@@ -1,0 +1,1 @@
+"""What PyTorch has no fast way for on CPUs with AVX512-VNNI: a few functions of our own in C++."""

@@ -1,0 +1,24 @@
+// Sixteen numbers at a time, from and to memory in bfloat16 (half) or float32.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+inline __m512 load(const void* from, int64_t at, bool half) {
+  if (!half) return _mm512_loadu_ps(static_cast<const float*>(from) + at);
+  const auto* words = reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(from) + at);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(words)), 16));
+}
+
+// Rounded to nearest, ties to even; a NaN stays one.
+inline void store(void* to, int64_t at, bool half, __m512 value) {
+  if (!half) return _mm512_storeu_ps(static_cast<float*>(to) + at, value);
+  const __m512i bits = _mm512_castps_si512(value);
+  const __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i words = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff))), 16);
+  words = _mm512_mask_mov_epi32(words, _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
+  auto* out = reinterpret_cast<__m256i*>(static_cast<uint16_t*>(to) + at);
+  _mm256_storeu_si256(out, _mm512_cvtepi32_epi16(words));
+}
