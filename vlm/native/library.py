@@ -1,8 +1,8 @@
 """Our own functions in C++ (products.cpp, attention.cpp), compiled when they are first wanted.
 
-That needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is None
-and nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for this CPU
-in ``kernels`` beside the quantised matrices, in a folder that only its owner can enter.
+That needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is
+None and nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for
+this CPU in ``kernels`` beside the quantised matrices, in a folder that only its owner can enter.
 """
 
 from __future__ import annotations
