@@ -25,7 +25,7 @@ inline __m512i words(const uint16_t* at, int part) {
 
 // 2^x for x <= 0, within 2e-7 of itself: Taylor's series on the rest of at most a half.
 inline __m512 power_of_two(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-126));
+  x = _mm512_max_ps(_mm512_set1_ps(-126), x);  // in this order a NaN stays one
   const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m512 rest = _mm512_sub_ps(x, whole);
   __m512 sum = _mm512_set1_ps(1.5403530e-4f);

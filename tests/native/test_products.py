@@ -1,9 +1,6 @@
-"""Our own 4-bit product: its numbers, who gets it, and where what was compiled is kept."""
+"""Our own 4-bit product: its numbers, and who gets it."""
 
 from __future__ import annotations
-
-import shutil
-import stat
 
 import pytest
 import torch
@@ -13,47 +10,11 @@ from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession
 from vlm.engines import open_engine
 from vlm.families.checkpoint import open_checkpoint, save_checkpoint
-from vlm.native import library as native
 from vlm.weights import kept, load, streamed
 from vlm.weights.quantize import quantised
 from vlm.weights.streamed import FEW_ROWS, GROUPS, StreamedBank
 
 CPU = torch.device("cpu")
-STUB = 'extern "C" { void four_product() {} void four_unpack() {} void one_token_attention() {} }'
-compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-
-
-def _forget():
-    native.library.cache_clear()
-    streamed.works.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def ours(tmp_path_factory):
-    """The kernel switched on, in a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("GLASSBOX_KERNEL", raising=False)
-        patch.delenv("GLASSBOX_CACHE", raising=False)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        _forget()
-        if not streamed.works():
-            pytest.skip(f"needs g++ and a CPU with {', '.join(sorted(native.NEEDED))}")
-        yield
-    _forget()
-
-
-@pytest.fixture
-def alone(tmp_path, monkeypatch):
-    """A stub in place of the kernel, wanted on any CPU, and an empty cache; gives the cache."""
-    (tmp_path / "stub.cpp").write_text(STUB)
-    monkeypatch.setattr(native, "SOURCES", (tmp_path / "stub.cpp",))
-    monkeypatch.setattr(native, "NEEDED", set())
-    monkeypatch.delenv("GLASSBOX_KERNEL", raising=False)
-    monkeypatch.delenv("GLASSBOX_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native.library.cache_clear()
-    yield tmp_path / "cache" / "glassbox-vl" / "kernels"
-    native.library.cache_clear()
 
 
 def _matrix(*shape, dtype=torch.bfloat16):
@@ -156,62 +117,6 @@ def test_a_model_answers_with_it_and_is_kept(ours, kind, tmp_path, monkeypatch):
     assert torch.equal(second.dense(0), first.model.decoder.layers[0].mlp.gate_proj.weight.dense(0))
 
 
-def test_switched_off(alone, monkeypatch):
-    monkeypatch.setenv("GLASSBOX_KERNEL", "off")
-    assert native.library() is None and not alone.exists()
-
-
-def test_a_cpu_without_the_instructions_and_a_system_that_does_not_tell(alone, monkeypatch, tmp_path):
-    monkeypatch.setattr(native, "NEEDED", {"avx512_vnni"})
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2\n")
-    for cpuinfo in (tmp_path / "cpuinfo", tmp_path / "nowhere"):
-        monkeypatch.setattr(native, "CPUINFO", cpuinfo)
-        native.library.cache_clear()
-        assert native.library() is None and not alone.exists()
-
-
-def test_no_compiler(alone, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert native.library() is None
-    assert not any(alone.iterdir())
-
-
-@compiles
-def test_a_compiler_that_fails(alone, tmp_path):
-    (tmp_path / "stub.cpp").write_text("no C++")
-    assert native.library() is None
-    assert not any(alone.iterdir())
-
-
 def test_other_numbers_are_not_used(ours, monkeypatch):
     monkeypatch.setattr(streamed, "_in_8_bits", lambda x, group: 1.01 * x)
     assert not streamed._right("int4") and not streamed._right("nf4")
-
-
-@compiles
-def test_what_was_compiled_is_its_owners_alone(alone):
-    alone.mkdir(parents=True, mode=0o777)
-    assert native.library() is not None
-    (file,) = alone.iterdir()
-    assert stat.S_IMODE(alone.stat().st_mode) == stat.S_IMODE(file.stat().st_mode) == 0o700
-    native.library.cache_clear()
-    made = file.stat().st_mtime_ns
-    assert native.library() is not None and file.stat().st_mtime_ns == made  # found again
-    file.chmod(0o722)
-    native.library.cache_clear()
-    assert native.library() is not None
-    assert file.stat().st_mtime_ns != made and stat.S_IMODE(file.stat().st_mode) == 0o700  # made anew
-
-
-@compiles
-@pytest.mark.parametrize("elsewhere", [True, False])
-def test_a_folder_that_is_not_ones_own_is_not_used(alone, monkeypatch, tmp_path, elsewhere):
-    if elsewhere:
-        (tmp_path / "elsewhere").mkdir()
-        alone.parent.mkdir(parents=True)
-        alone.symlink_to(tmp_path / "elsewhere")
-    else:
-        monkeypatch.setenv("GLASSBOX_CACHE", "off")
-    assert native.library() is not None
-    assert elsewhere or not alone.exists()
-    assert not elsewhere or not any((tmp_path / "elsewhere").iterdir())
