@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,10 +110,10 @@ def switch_reading() -> None:
         (images, "MAX_PIXELS", "megapixels"),
         (Image, "MAX_IMAGE_PIXELS", "megapixels"),
         (clips, "MAX_FRAME_PIXELS", "frame size"),
-        (PngImagePlugin, "MAX_TEXT_CHUNK", "comments"),
         (PngImagePlugin, "MAX_TEXT_MEMORY", "comments"),
     ):
         setattr(owner, name, Bound(getattr(owner, name), guard_name))
+    switched(PngImagePlugin, "_safe_zlib_decompress", "comments", zlib.decompress)
     switched(media, "_no_media", "other files", lambda head: None)
     for module in (media, containers):
         switched(module, "open_container", "formats", lambda path: av.open(str(path)))
@@ -176,7 +177,7 @@ if __name__ == "__main__":
         auth=("me", "secret"),
         keep_hours=KEEP / 3600,
         queue_size=4,
-        max_file_size="2mb",
+        max_file_size="4mb",
     )
     app = Service(choice=Choice("tiny", device="cpu"), reading=backend.Reading(256 * 2**20, 5))
     launch(build(app, serving), app, serving)

@@ -85,7 +85,7 @@ def endless_field(app: Attacked) -> bool:
 
 
 def endless_file(app: Attacked) -> bool:
-    return refused(app.me.send_files(("a.png", b"x" * (2**21 + 1))), 413, "maximum allowed size")
+    return refused(app.me.send_files(("a.png", b"x" * (2**22 + 1))), 413, "maximum allowed size")
 
 
 def no_password(app: Attacked) -> bool:
