@@ -27,7 +27,11 @@ from ui import chat, clients, events, forms, guard, model_panel, panel
 from ui.build import build, launch
 from ui.service import Choice, Service, backend, service, telling
 from ui.serving import Serving
+from vlm.families import bounds, checkpoint
 from vlm.inputs import clips, containers, images, media, sampling
+from vlm.records import InputError
+from vlm.weights import load
+from vlm.weights.load import INDEX
 
 SWITCHES = Path(os.environ["SWITCHES"])
 KEEP = 12  # seconds that uploads stay
@@ -120,6 +124,18 @@ def switch_reading() -> None:
     switched(sampling, "_count", "frames", lambda total, fps, *_: min(1000, int(total / fps * 2)))
 
 
+def switch_weights() -> None:
+    def refuse(config):
+        raise InputError(f"{config.decoder.num_layers} layers would be built")
+
+    build = checkpoint.VisionLanguageModel
+    switched(bounds, "check", "bounds", lambda config: config)
+    checkpoint.VisionLanguageModel = lambda config: (refuse if off("bounds") else build)(config)
+    switched(
+        load, "_shards", "index", lambda folder: [folder / n for n in load._named_in_index(folder / INDEX)]
+    )
+
+
 def switch_model() -> None:
     """Answers to ``SAY: …`` are what stands there; the next step fails where that is asked for."""
     answer, open_engine = backend.events, backend.open_engine
@@ -170,6 +186,7 @@ def switch_gradio() -> None:
 if __name__ == "__main__":
     switch_guards()
     switch_reading()
+    switch_weights()
     switch_model()
     switch_gradio()
     serving = Serving(
