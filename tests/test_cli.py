@@ -74,7 +74,7 @@ def test_what_does_not_fit_comes_with_ways_out(disc):
 
 
 def test_bench_measures_and_compares():
-    done = vlm("bench", "--model", "tiny", "--quick", "--json", "--row", "turn5_first_token")
+    done = vlm("bench", "--model", "tiny", "--json", "--row", "turn5_first_token")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     (row,) = (row for row in report["rows"] if row["name"] == "turn5_first_token")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,11 @@ from ui import chat, clients, events, forms, guard, model_panel, panel
 from ui.build import build, launch
 from ui.service import Choice, Service, backend, service, telling
 from ui.serving import Serving
+from vlm.families import bounds, checkpoint
 from vlm.inputs import clips, containers, images, media, sampling
+from vlm.records import InputError
+from vlm.weights import load
+from vlm.weights.load import INDEX
 
 SWITCHES = Path(os.environ["SWITCHES"])
 KEEP = 12  # seconds that uploads stay
@@ -109,14 +114,26 @@ def switch_reading() -> None:
         (images, "MAX_PIXELS", "megapixels"),
         (Image, "MAX_IMAGE_PIXELS", "megapixels"),
         (clips, "MAX_FRAME_PIXELS", "frame size"),
-        (PngImagePlugin, "MAX_TEXT_CHUNK", "comments"),
         (PngImagePlugin, "MAX_TEXT_MEMORY", "comments"),
     ):
         setattr(owner, name, Bound(getattr(owner, name), guard_name))
+    switched(PngImagePlugin, "_safe_zlib_decompress", "comments", zlib.decompress)
     switched(media, "_no_media", "other files", lambda head: None)
     for module in (media, containers):
         switched(module, "open_container", "formats", lambda path: av.open(str(path)))
     switched(sampling, "_count", "frames", lambda total, fps, *_: min(1000, int(total / fps * 2)))
+
+
+def switch_weights() -> None:
+    def refuse(config):
+        raise InputError(f"{config.decoder.num_layers} layers would be built")
+
+    build = checkpoint.VisionLanguageModel
+    switched(bounds, "check", "bounds", lambda config: config)
+    checkpoint.VisionLanguageModel = lambda config: (refuse if off("bounds") else build)(config)
+    switched(
+        load, "_shards", "index", lambda folder: [folder / n for n in load._named_in_index(folder / INDEX)]
+    )
 
 
 def switch_model() -> None:
@@ -169,6 +186,7 @@ def switch_gradio() -> None:
 if __name__ == "__main__":
     switch_guards()
     switch_reading()
+    switch_weights()
     switch_model()
     switch_gradio()
     serving = Serving(
@@ -176,7 +194,7 @@ if __name__ == "__main__":
         auth=("me", "secret"),
         keep_hours=KEEP / 3600,
         queue_size=4,
-        max_file_size="2mb",
+        max_file_size="4mb",
     )
     app = Service(choice=Choice("tiny", device="cpu"), reading=backend.Reading(256 * 2**20, 5))
     launch(build(app, serving), app, serving)

@@ -68,7 +68,8 @@ def endless_animation(app: Attacked) -> bool:
 
 
 def giant_frames(app: Attacked) -> bool:
-    return refused(answer(app, hostile.gif(scratch(app, "large.gif"), 3, 13_000)), "too large: shrink it")
+    """Three frames of 69 megapixels each: few bytes in the file, 200 MB once a frame is shown."""
+    return isinstance(answer(app, hostile.gif(scratch(app, "large.gif"), 3, 8_300)), str)
 
 
 def absurd_times(app: Attacked) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from attacked import Attacked
-from talk import Refused
+from talk import Refused, file_data
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CIRCLE = EXAMPLES / "circle.png"
@@ -44,8 +44,10 @@ def open_proxy(app: Attacked) -> bool:
 
 
 def remote_file(app: Attacked) -> bool:
-    data = ["Hello", [{"path": "http://127.0.0.1:9/a.png", "meta": {"_type": "gradio.FileData"}}], "", 4, 0]
-    return refused(app.me.call("chat", *data), 403, "not fetched")
+    return all(
+        refused(app.me.call("chat", "Hello", [file_data(address)], "", 4, 0), 403, "not fetched")
+        for address in ("http://127.0.0.1:9/a.png", "file:///etc/passwd", "ftp://127.0.0.1:9/a.png")
+    )
 
 
 def no_policy(app: Attacked) -> bool:
@@ -85,7 +87,7 @@ def endless_field(app: Attacked) -> bool:
 
 
 def endless_file(app: Attacked) -> bool:
-    return refused(app.me.send_files(("a.png", b"x" * (2**21 + 1))), 413, "maximum allowed size")
+    return refused(app.me.send_files(("a.png", b"x" * (2**22 + 1))), 413, "maximum allowed size")
 
 
 def no_password(app: Attacked) -> bool:

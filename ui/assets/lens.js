@@ -195,7 +195,11 @@ const drawPicture = () => {
   }
 };
 const readOut = (heat) => {
-  if (mode === "boxes") return `Drawn on the ${medium().kind === "video" ? "frame" : "picture"} ${originalShown() ? `itself, ${medium().original.join(" × ")} px.` : "as the model saw it."}`;
+  if (mode === "boxes") {
+    const seen = originalShown() ? `itself, ${medium().original.join(" × ")} px.` : "as the model saw it.";
+    const which = info.media.length > 1 ? " The answer does not say which file it means: others can be chosen above." : "";
+    return `Drawn on the ${medium().kind === "video" ? "frame" : "picture"} ${seen}${which}`;
+  }
   if (mode !== "words" || shared.cell === null || !heat) return "";
   const share = (heat.shades[shared.cell] / 255) * heat.top;
   return options.normalise ? `This cell: ${share.toFixed(1)} times what is usual for it.` : `This cell: ${percent(share)} of the word's attention.`;

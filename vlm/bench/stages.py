@@ -13,6 +13,7 @@ from vlm.bench.limits import Limits
 from vlm.bench.models import random_model
 from vlm.bench.reference import reference_model
 from vlm.bench.rows import Row, alternate, faster
+from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 
 CONTEXT, CHUNK = 1024, 64  # tokens that lie in the cache, and that come on top
@@ -29,8 +30,16 @@ class Pair:
     limits: Limits
 
     @cached_property
+    def _made(self) -> tuple[VisionLanguageModel, Tokenizer]:
+        return random_model(self.preset, layers=self.layers, device=self.device)
+
+    @property
     def ours(self) -> VisionLanguageModel:
-        return random_model(self.preset, layers=self.layers, device=self.device)[0]
+        return self._made[0]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._made[1]
 
     @cached_property
     def reference(self) -> nn.Module:

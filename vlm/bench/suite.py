@@ -51,9 +51,7 @@ class Suite:
             "vision_windowed": lambda: [self._tower(self._pair(WINDOWED, 2, 8), "vision_windowed")],
             "decoder": self._decoder,
             "lookup": lambda: lookup(self._pair(self.model, 1, 8), self.runs),
-            "turn5_first_token": lambda: turn5_first_token(
-                self.model, 1 if self.quick else 8, self.device, 1 if self.quick else 3, self._size
-            ),
+            "turn5_first_token": self._turns,
             "load": self._startup,
             "tiny": lambda: [
                 tiny(self.device, self.runs),
@@ -97,7 +95,7 @@ class Suite:
 
     def _image(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
-            return media.image_preprocess(Path(folder), self.runs)
+            return media.image_preprocess(Path(folder), self.few)
 
     def _videos(self) -> list[Row]:
         clips = (
@@ -118,14 +116,20 @@ class Suite:
         for mode in ("int4",) if self.quick else ("nf4", "int4"):  # nf4 takes long to quantise
             yield decode_4bit(self._own_pair(self.model, 1 if self.quick else 8), mode, 4 * self.few)
 
+    def _turns(self) -> list[Row]:
+        pair = self._pair(self.model, 1, 8)
+        if self.quick:
+            return turn5_first_token(pair, 1, self._size, checked=0, answer=4)
+        return turn5_first_token(pair, 3, self._size)
+
     def _startup(self) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             return startup(Path(folder), self.model, 1 if self.quick else None, 1 if self.quick else 3)
 
     def _scaling(self) -> Iterator[Row]:
         pair = self._pair(self.model, 1, 1)
-        tokens = (256, 1024) if self.quick else (256, 1024, 4096, 16384)
+        tokens = (64, 256) if self.quick else (256, 1024, 4096, 16384)
         yield from stages.against_vision_tokens(pair, tokens, 4096, self.few)
-        yield from stages.against_frames(pair, (4, 16) if self.quick else (4, 16, 64), self.few)
+        yield from stages.against_frames(pair, (2, 4) if self.quick else (4, 16, 64), self.few)
         lengths = (256, 1024) if self.quick else (256, 1024, 4096, 16384)
         yield from stages.against_cache_length(pair, lengths, 2 * self.few)

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from vlm.bench.models import random_model
-from vlm.bench.reference import reference_model
 from vlm.bench.rows import Row, alternate, faster
+from vlm.bench.stages import Pair
 from vlm.chat.engine import Engine
 from vlm.chat.sampling import Sampling
 from vlm.chat.session import ChatSession
@@ -21,28 +21,28 @@ from vlm.inputs.tokenizer import Tokenizer
 from vlm.models.model import VisionLanguageModel
 from vlm.records import Trace
 
-TURNS, ANSWER = 5, 24  # tokens a turn is answered with
+TURNS = 5
 CHECKED = 4  # layers at most of the model whose tokens are compared
 QUESTION = "What colour is the largest shape, where is it, and what stands to the left of it? " * 3
 
 
 def turn5_first_token(
-    model: str, layers: int | None, device: str, runs: int, size: tuple[int, int]
+    pair: Pair, runs: int, size: tuple[int, int], checked: int = CHECKED, answer: int = 24
 ) -> list[Row]:
     """Time to the first token of turn 5, warm against all computed anew, and against transformers' decoder.
 
-    That both write the same tokens is checked in float32: with random weights the likeliest tokens lie
-    so close together that bfloat16's rounding, which differs with the size of a chunk, picks among them.
+    That both write the same tokens is compared in float32, with ``checked`` layers (0: not at all): with
+    random weights the likeliest tokens lie so close together that bfloat16's rounding, which differs with
+    the size of a chunk, picks among them.
     """
-    random = random_model(model, layers=layers, device=device)
-    ours, anew, _, stats = _talk(*random, runs, size)
-    checked = min(CHECKED, layers or CHECKED)
-    exact = random_model(model, layers=checked, device=device, dtype=torch.float32)
-    agree = _talk(*exact, 1, size)[2]
-    depth = "" if layers is None else f", {layers} layers"
-    what = f"{model} widths{depth}; {stats['prompt_tokens']:,} tokens, {stats['reused_tokens']:,} reused; "
-    same = f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {checked} layers); "
-    kept = _kept_by_hand(random[0], reference_model(random[0], model, layers), stats, runs)
+    ours, anew, _, stats = _talk(pair.ours, pair.tokenizer, runs, size, answer)
+    same = "greedy tokens not compared; "
+    if checked := min(checked, pair.layers or checked):
+        exact = random_model(pair.preset, layers=checked, device=pair.device, dtype=torch.float32)
+        agree = _talk(*exact, 1, size, answer)[2]
+        same = f"greedy tokens {'identical' if agree else 'DIFFER'} (float32, {checked} layers); "
+    what = f"{pair.what}; {stats['prompt_tokens']:,} tokens, {stats['reused_tokens']:,} reused; "
+    kept = _kept_by_hand(pair.ours, pair.reference, stats, runs)
     return [
         faster("turn5_first_token", ours, anew, note=f"{what}{same}reference: ours from scratch"),
         faster(
@@ -75,11 +75,11 @@ def _kept_by_hand(
 
 
 def _talk(
-    model: VisionLanguageModel, tokenizer: Tokenizer, runs: int, size: tuple[int, int]
+    model: VisionLanguageModel, tokenizer: Tokenizer, runs: int, size: tuple[int, int], answer: int
 ) -> tuple[list[float], list[float], bool, dict]:
     """Milliseconds warm and cold, whether the answers agree, and the last warm statistics.
 
-    ``size`` is the picture's height and width in pixels.
+    ``size`` is the picture's height and width in pixels; each turn is answered with ``answer`` tokens.
     """
     warm = ChatSession(Engine(model, tokenizer, "random"))
     ours, reference, agree, stats = [], [], True, {}
@@ -87,21 +87,21 @@ def _talk(
         file = Path(folder) / "picture.png"
         noise = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
         Image.fromarray(noise).save(file)
-        _ask(warm, [file])
+        _ask(warm, answer, [file])
         for _ in range(TURNS - 2):
-            _ask(warm)
+            _ask(warm, answer)
         for run in range(runs):
             question = f"{run}. {QUESTION}"  # the cache still knows the last run's from its first word on
             cold = ChatSession(Engine(model, tokenizer, "random"))
             cold.turns = list(warm.turns)
-            stats = _ask(warm, question=question).stats
+            stats = _ask(warm, answer, question=question).stats
             ours.append(stats["first_token_ms"])
-            reference.append(_ask(cold, question=question).stats["first_token_ms"])
+            reference.append(_ask(cold, answer, question=question).stats["first_token_ms"])
             agree &= warm.turns[-1].answer_ids == cold.turns[-1].answer_ids
             warm.undo()
     return ours, reference, agree, stats
 
 
-def _ask(session: ChatSession, files: Items[Path] = (), question: str = QUESTION) -> Trace:
-    *_, trace = session.ask(question, files, Sampling(ANSWER))
+def _ask(session: ChatSession, answer: int, files: Items[Path] = (), question: str = QUESTION) -> Trace:
+    *_, trace = session.ask(question, files, Sampling(answer))
     return trace
