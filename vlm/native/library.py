@@ -108,12 +108,8 @@ def _compiled(target: Path) -> Path:
 
 
 def _load(file: Path) -> ctypes.CDLL:
-    """The very file that was looked at: a regular one of this user that no one else can write."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-            raise PermissionError(f"{file} could be written by others")
-        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+    """A regular file of this user that no one else can write; its folder is this user's too."""
+    facts = file.lstat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise PermissionError(f"{file} could be written by others")
+    return ctypes.CDLL(str(file))
