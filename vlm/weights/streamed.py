@@ -1,4 +1,4 @@
-"""Matrices in 4 bits in the order in which our own kernel reads them, and who gets that order.
+"""Matrices in 4 bits in the order in which our own product reads them, and who gets that order.
 
 Letters as in `vlm.weights.banks`, and G inputs that share a scale. The kernel rounds its input to 8 bits in
 groups of G (products.cpp): that is 0.5% to 0.9% off, where the weights in 4 bits are 8% to 9%.
