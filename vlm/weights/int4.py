@@ -55,7 +55,7 @@ def int4(matrices: Tensor, dtype: torch.dtype) -> Bank:
         InputError: this device has no such kernel, or a size is no multiple of what it takes.
     """
     rows, columns = matrices.shape[1:]
-    if matrices.device.type == "cpu" and streams("int4", (rows, columns)):
+    if matrices.device.type == "cpu" and streams("int4", (rows, columns), dtype):
         codes, scales = (torch.stack(part) for part in zip(*map(_codes, matrices), strict=True))
         return streamed(codes, scales.transpose(1, 2), torch.arange(16.0) - 8, dtype)
     step = GROUP if matrices.device.type == "cpu" else 16 * INNER

@@ -52,9 +52,10 @@ class StreamedBank(Bank):
         return blocks.shape[-1] == 8 * BLOCK + 2 * OUTPUTS, start, self.code.data_ptr(), *self.shape
 
 
-def streams(kind: str, shape: tuple[int, int]) -> bool:
-    """Whether a matrix of this shape on the CPU can be in that order here."""
-    return shape[0] % OUTPUTS == 0 and shape[1] % GROUPS[kind] == 0 and works()
+def streams(kind: str, shape: tuple[int, int], dtype: torch.dtype) -> bool:
+    """Whether a matrix on the CPU can be in that order; not in float32, which is for exact numbers."""
+    fits = shape[0] % OUTPUTS == 0 and shape[1] % GROUPS[kind] == 0
+    return fits and dtype == torch.bfloat16 and works()
 
 
 @cache
@@ -79,7 +80,7 @@ def streamed(codes: Tensor, scales: Tensor, levels: Tensor, dtype: torch.dtype) 
 def for_device(bank: FourBitBank) -> Bank:
     """The same matrices in the order that this device multiplies fastest."""
     nf4 = bank.packed.device.type == "cpu" and bank.kind == "nf4" and bank.blocks[0] == BLOCK
-    if not nf4 or not streams("nf4", bank.shape):
+    if not nf4 or not streams("nf4", bank.shape, bank.dtype):
         return banks.for_device(bank)
     parts = []
     for index, packed in enumerate(bank.packed):
