@@ -20,6 +20,9 @@ class Attacked:
         self.address, self.process, self._switches = address, address.process, switches
         self.me = Talk(address, LOGIN)
 
+    def health(self) -> dict:
+        return list(self.me.events("health"))[-1][1][0]
+
     @contextmanager
     def growth(self) -> Iterator[Callable[[], int]]:
         """Bytes by which the app's own process has grown at most since then."""

@@ -102,22 +102,18 @@ def other_model(app: Attacked) -> bool:
     """What anybody loads, everybody has to use."""
     app.me.http.post("gradio_api/run/load", json={"data": ["no-such-model", "auto", "auto", "auto"]})
     end = time.monotonic() + 3
-    while time.monotonic() < end and "no-such-model" not in str(health(app)):
+    while time.monotonic() < end and "no-such-model" not in str(app.health()):
         time.sleep(0.2)
-    return "no-such-model" not in str(health(app))
+    return "no-such-model" not in str(app.health())
 
 
 def paths_in_errors(app: Attacked) -> bool:
     app.me.http.post("gradio_api/run/load", json={"data": ["/root/secret/model", "auto", "auto", "auto"]})
     end = time.monotonic() + 10
-    while time.monotonic() < end and "no model" not in str(health(app)):
+    while time.monotonic() < end and "no model" not in str(app.health()):
         time.sleep(0.2)
-    assert "no model" in str(health(app))
-    return "/root/secret" not in str(health(app))
-
-
-def health(app: Attacked) -> object:
-    return list(app.me.events("health"))[-1][1]
+    assert "no model" in str(app.health())
+    return "/root/secret" not in str(app.health())
 
 
 def many_files(app: Attacked) -> bool:

@@ -23,16 +23,12 @@ def copy(app: Attacked, name: str) -> Path:
 
 def load(app: Attacked, model: str | Path) -> dict:
     """What /health says once the app has tried."""
-    before, end = health(app), time.monotonic() + WAIT
+    before, end = app.health(), time.monotonic() + WAIT
     app.me.http.post("gradio_api/run/load", json={"data": [str(model), "auto", "auto", "auto"]})
-    while (now := health(app)) == before or now["status"] == "loading":
+    while (now := app.health()) == before or now["status"] == "loading":
         assert time.monotonic() < end, now
         time.sleep(0.1)
     return now
-
-
-def health(app: Attacked) -> dict:
-    return list(app.me.events("health"))[-1][1][0]
 
 
 def endless_layers(app: Attacked) -> bool:

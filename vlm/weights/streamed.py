@@ -49,7 +49,7 @@ class StreamedBank(Bank):
     def _at(self, index: int) -> tuple[int, ...]:
         blocks = self.blocks
         start = blocks.data_ptr() + index * blocks.stride(0)
-        return blocks.shape[-1] == 8 * BLOCK + 2 * OUTPUTS, start, self.code.data_ptr(), *self.shape
+        return self.kind == "nf4", start, self.code.data_ptr(), *self.shape
 
 
 def streams(kind: str, shape: tuple[int, int], dtype: torch.dtype) -> bool:
