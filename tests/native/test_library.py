@@ -9,7 +9,8 @@ import pytest
 
 from vlm.native import library as native
 
-STUB = 'extern "C" { void four_product() {} void four_unpack() {} void one_token_attention() {} }'
+FUNCTIONS = ("four_product", "four_unpack", "one_token_attention", "matrix_vector")
+STUB = f'extern "C" {{ {" ".join(f"void {name}() {{}}" for name in FUNCTIONS)} }}'
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from vlm.bench.rows import alternate
+from vlm.native.vector import matrix_vector
 
 SIZE = 2**29  # bytes read at a time: more than any cache holds
 EDGE = 4096  # of the square matrices
@@ -38,8 +39,10 @@ def measure(device: str, quick: bool) -> Limits:
     matrix = torch.randn(edge, edge, device=device).bfloat16()
     vector = torch.ones(4096, dtype=torch.bfloat16, device=device)
 
+    product = matrix_vector if block.device.type == "cpu" else torch.mv
+
     def read() -> None:  # a matrix times a vector reads faster than a sum, which has to convert first
-        torch.mv(block.view(-1, 4096), vector).sum().item()
+        product(block.view(-1, 4096), vector).sum().item()
 
     def multiply() -> None:
         (matrix @ matrix)[0, 0].item()

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlm.native.vector import matrix_vector
+
 FEW = 256  # rows; up to here a CPU loses time by rearranging the weight instead of the rows
 
 
@@ -19,7 +21,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = x.numel() // x.shape[-1]
     if rows > FEW or not isinstance(weight, Tensor) or not _on_cpu_in_16_bits(x):
         return F.linear(x, weight, bias)
-    out = torch.mv(weight, x.flatten()) if rows == 1 else (weight @ x.reshape(rows, -1).t()).t()
+    out = matrix_vector(weight, x.flatten()) if rows == 1 else (weight @ x.reshape(rows, -1).t()).t()
     out = out.view(*x.shape[:-1], -1)
     return out if bias is None else out + bias
 

@@ -13,11 +13,6 @@ namespace {
 constexpr int SIZE = 128, PARTS = SIZE / 32, BLOCK = 128;  // a block's keys and values: 64 KB
 constexpr int AHEAD = 4096;                                // bytes
 
-// Of 32 numbers in bfloat16 those at even places and those at odd places.
-inline __m512 even(__m512i words) { return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)); }
-inline __m512 odd(__m512i words) {
-  return _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
-}
 inline __m512i words(const uint16_t* at, int part) {
   _mm_prefetch(reinterpret_cast<const char*>(at + 32 * part) + AHEAD, _MM_HINT_T0);
   return _mm512_loadu_si512(at + 32 * part);

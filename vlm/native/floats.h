@@ -22,3 +22,9 @@ inline void store(void* to, int64_t at, bool half, __m512 value) {
   auto* out = reinterpret_cast<__m256i*>(static_cast<uint16_t*>(to) + at);
   _mm256_storeu_si256(out, _mm512_cvtepi32_epi16(words));
 }
+
+// Of 32 numbers in bfloat16 those at even places and those at odd places.
+inline __m512 even(__m512i words) { return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)); }
+inline __m512 odd(__m512i words) {
+  return _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}

@@ -1,4 +1,4 @@
-"""Our own functions in C++ (products.cpp, attention.cpp), compiled when they are first wanted.
+"""Our own functions in C++ (the .cpp files beside this one), compiled when they are first wanted.
 
 That needs Linux, a CPU with `NEEDED` and, once, g++. Where something is missing or fails, `library` is
 None and nothing changes but the speed; so it is with ``GLASSBOX_KERNEL=off``. What was compiled is kept for
@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("products.cpp", "attention.cpp"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("products.cpp", "attention.cpp", "vector.cpp"))
 HEADER = Path(__file__).with_name("floats.h")
 CPUINFO = Path("/proc/cpuinfo")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512vbmi", "avx512_vnni"}
@@ -48,7 +48,10 @@ def library() -> ctypes.CDLL | None:
         )  # fmt: skip
         found.four_unpack.argtypes = (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int, c_int)
         found.one_token_attention.argtypes = (*(c_void_p,) * 4, *(c_int64,) * 5, c_float, c_int)
-        for function in (found.four_product, found.four_unpack, found.one_token_attention):
+        found.matrix_vector.argtypes = (c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int)
+        for function in (
+            found.four_product, found.four_unpack, found.one_token_attention, found.matrix_vector,
+        ):  # fmt: skip
             function.restype = None
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.info("no functions of our own: %s", error)

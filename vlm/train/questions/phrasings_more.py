@@ -16,6 +16,10 @@ MORE = {
         "Find the moving {noun}. What is it?", "Which one moves?", "Say which {noun} moves.",
         "What is the moving {noun}?", "Which {noun} does not stay still?", "Who moves?",
         "Which {noun} goes somewhere?", "What is in motion?", "Which {noun} wanders?",
+        "Which {noun} slides?", "Which {noun} glides along?", "Which {noun} drifts?", "What shifts?",
+        "Which {noun} shifts its place?", "What changes its place?", "Which {noun} runs across?",
+        "Among the {nouns}, which one moves?", "Can you tell which {noun} moves?", "What was moving?",
+        "Which {noun} walks?", "What is the thing that moves?", "Which of the {nouns} moves?",
     ),
     "video_moves": (
         "Does {ref} move?", "Is {ref} moving?", "Does {ref} move in the video?",
@@ -32,6 +36,10 @@ MORE = {
         "Which {noun} is there only later?", "Say what appears.", "What new {noun} comes?",
         "Which {noun} is new?", "Which one appears?", "Which {noun} was not there at the start?",
         "What pops into the video?", "Which {noun} comes in?", "Which {noun} turns out to be new?",
+        "Which {noun} emerges?", "Which {noun} arrives?", "What arrives later?", "Which {noun} joins?",
+        "Which {noun} comes up?", "What was added?", "Which of the {nouns} appears?", "What came in?",
+        "Among the {nouns}, which one appears?", "Can you tell what appears?", "What has appeared?",
+        "What is the thing that appears?", "Which {noun} was not there before?",
     ),
     "disappears": (
         "Which {noun} disappears?", "What disappears?", "What disappears in the video?",
@@ -41,6 +49,10 @@ MORE = {
         "Which one disappears?", "Which {noun} is missing at the end?",
         "Which {noun} was there only at the start?", "Which {noun} does not stay to the end?",
         "What leaves the video?", "Which {noun} is lost?", "Which {noun} is there no more?",
+        "Which {noun} departs?", "Which {noun} fades away?", "What went away?",
+        "Which {noun} was removed?", "Which {noun} is not there any longer?", "What was taken away?",
+        "Which of the {nouns} disappears?", "Among the {nouns}, which one disappears?",
+        "Can you tell what disappears?", "What has disappeared?", "What is the thing that disappears?",
     ),
     "video_first": (
         "What happens first?", "What happens first in the video?", "Which change comes first?",
