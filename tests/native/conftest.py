@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from vlm.native import attention, library, vector
+from vlm.native import attention, library, rows, vector
 from vlm.weights import streamed
 
 
 def _forget() -> None:
-    for found in (library.library, streamed.works, attention._works, vector._works):
+    for found in (library.library, streamed.works, attention._works, rows._works, vector._works):
         found.cache_clear()
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from vlm.native import library as native
 
-FUNCTIONS = ("four_product", "four_unpack", "one_token_attention", "matrix_vector")
-STUB = f'extern "C" {{ {" ".join(f"void {name}() {{}}" for name in FUNCTIONS)} }}'
+STUB = f'extern "C" {{ {" ".join(f"void {name}() {{}}" for name in native.SIGNATURES)} }}'
 compiles = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

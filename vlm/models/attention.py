@@ -150,9 +150,10 @@ def _fill_up(x: Tensor) -> Tensor:
     PyTorch (2.13) keeps a compiled product for every new pair of query and key lengths, a third of a megabyte
     each, and never lets go; with query lengths in steps there are few of them (docs/decisions.md).
     """
-    if x.device.type != "cpu" or x.dtype == torch.float32:
-        return x
-    return F.pad(x, (0, 0, 0, -x.shape[2] % ROWS))
+    missing = -x.shape[2] % ROWS
+    if not missing or x.device.type != "cpu" or x.dtype == torch.float32:
+        return x  # `F.pad` would copy it
+    return F.pad(x, (0, 0, 0, missing))
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None) -> Tensor:

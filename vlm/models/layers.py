@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlm.models.linear import Linear, linear_gelu_tanh, pieces
+from vlm.native import rows
 
 
 class Embedding(nn.Embedding):
@@ -26,10 +27,17 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if (out := rows.rms_norm(x, self.weight, self.eps)) is not None:
+            return out
         x32 = x.float()
         norm = torch.linalg.vector_norm(x32, dim=-1, keepdim=True)  # one pass where squares and mean take two
         scale = torch.rsqrt(norm * norm / x.shape[-1] + self.eps)
         return self.weight * (x32 * scale).to(x.dtype)
+
+
+def silu_times(gate: Tensor, up: Tensor) -> Tensor:
+    out = rows.silu_times(gate, up)
+    return F.silu(gate) * up if out is None else out
 
 
 def make_norm(kind: str, width: int) -> nn.Module:
@@ -70,7 +78,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # What stands in for a plain layer may have work of its own for each call: it gets all rows at once.
         cut = pieces(x) if type(self.gate_proj) is Linear else (x,)
-        parts = [self.down_proj(F.silu(self.gate_proj(part)) * self.up_proj(part)) for part in cut]
+        parts = [self.down_proj(silu_times(self.gate_proj(part), self.up_proj(part))) for part in cut]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 
 

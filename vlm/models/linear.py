@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlm.native.library import plain
 from vlm.native.vector import matrix_vector
 
 FEW = 256  # rows; up to here a CPU loses time by rearranging the weight instead of the rows
@@ -19,7 +20,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     a few rows change places with the weight: (W xᵀ)ᵀ (docs/decisions.md).
     """
     rows = x.numel() // x.shape[-1]
-    if rows > FEW or not isinstance(weight, Tensor) or not _on_cpu_in_16_bits(x):
+    if rows > FEW or not isinstance(weight, Tensor) or not plain(x):
         return F.linear(x, weight, bias)
     out = matrix_vector(weight, x.flatten()) if rows == 1 else (weight @ x.reshape(rows, -1).t()).t()
     out = out.view(*x.shape[:-1], -1)
@@ -31,7 +32,7 @@ def linear_gelu_tanh(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Twice as fast: GELU by itself, in bfloat16, takes as long as the product.
     """
-    if _fused_gelu is None or not _on_cpu_in_16_bits(x):
+    if _fused_gelu is None or not plain(x):
         return F.gelu(linear(x, weight, bias), approximate="tanh")
     return _fused_gelu(x, weight, bias, "gelu", [], "tanh")
 
@@ -41,7 +42,7 @@ def pieces(x: Tensor) -> tuple[Tensor, ...]:
 
     What lies between two products then stays in the processor's cache, and takes little memory.
     """
-    if not _on_cpu_in_16_bits(x) or x.numel() <= FEW * x.shape[-1]:
+    if not plain(x) or x.numel() <= FEW * x.shape[-1]:
         return (x,)
     return x.split(FEW, dim=-2)
 
@@ -55,15 +56,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
-
-
-def _on_cpu_in_16_bits(x: Tensor) -> bool:
-    """While no gradient is wanted and nothing is compiled; else everything stays PyTorch's usual way.
-
-    Its compiler (2.13) cannot lower the private operator above.
-    """
-    plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not plain
 
 
 def _find_fused_gelu():

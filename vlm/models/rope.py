@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vlm.native import rows
+
 
 def inverse_frequencies(dim: int, theta: float, device: torch.device | None = None) -> Tensor:
     """(dim / 2,) float32: one rotation speed for each pair of channels."""
@@ -17,6 +19,8 @@ def inverse_frequencies(dim: int, theta: float, device: torch.device | None = No
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs (i, i + d/2) of the last axis. cos and sin broadcast to x; float32 inside."""
+    if (out := rows.rotate(x, cos, sin)) is not None:
+        return out
     x32, half = x.float(), x.shape[-1] // 2
     sin = sin[..., :half]  # both halves are equal
     out = x32 * cos

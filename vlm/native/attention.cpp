@@ -18,17 +18,6 @@ inline __m512i words(const uint16_t* at, int part) {
   return _mm512_loadu_si512(at + 32 * part);
 }
 
-// 2^x for x <= 0, within 2e-7 of itself: Taylor's series on the rest of at most a half.
-inline __m512 power_of_two(__m512 x) {
-  x = _mm512_max_ps(_mm512_set1_ps(-126), x);  // in this order a NaN stays one
-  const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 rest = _mm512_sub_ps(x, whole);
-  __m512 sum = _mm512_set1_ps(1.5403530e-4f);
-  for (const float term : {1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f})
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(term));
-  return _mm512_scalef_ps(sum, whole);
-}
-
 struct Head {  // of queries; what it has seen so far
   __m512 query[2 * PARTS];
   __m512 sum[2 * PARTS];  // of values, at even and at odd places

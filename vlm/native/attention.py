@@ -7,16 +7,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from vlm.native.library import library
+from vlm.native.library import library, plain
 
 SIZE = 128  # of a head
 
 
 def one_token(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     """q (1, Hkv, G, d) on k and v (1, Hkv, T, d) → (1, Hkv, G, d), or None where only PyTorch can do it."""
-    plain = q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[-1] == SIZE and len(q) == 1
-    wanted = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    if not plain or wanted or any(x.stride()[2:] != (SIZE, 1) for x in (k, v)) or not _works():
+    one = plain(q) and q.shape[-1] == SIZE and len(q) == 1
+    if not one or any(x.stride()[2:] != (SIZE, 1) for x in (k, v)) or not _works():
         return None
     return _call(q.contiguous(), k, v)
 

@@ -18,12 +18,27 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 log = logging.getLogger(__name__)
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("products.cpp", "attention.cpp", "vector.cpp"))
+SOURCES = tuple(
+    Path(__file__).with_name(f"{name}.cpp") for name in ("products", "attention", "vector", "rows")
+)
 HEADER = Path(__file__).with_name("floats.h")
 CPUINFO = Path("/proc/cpuinfo")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512vbmi", "avx512_vnni"}
 COMPILE = ("g++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+_P, _N = c_void_p, c_int64
+SIGNATURES = {  # all of them return nothing
+    "four_product": (c_int, _P, _P, _N, _N, _P, _N, _P, c_int, c_int),
+    "four_unpack": (c_int, _P, _P, _N, _N, _P, c_int, c_int),
+    "one_token_attention": (_P, _P, _P, _P, _N, _N, _N, _N, _N, c_float, c_int),
+    "matrix_vector": (_P, _N, _N, _P, _P, c_int),
+    "rms_norm": (_P, _P, _P, _N, _N, c_float, c_int),
+    "rotate": (_P, _N, _P, _P, _P, _N, _N, _N, c_int),
+    "silu_times": (_P, _P, _P, _N, c_int),
+}
 PATIENCE = 120  # seconds for the compiler, which takes three
 
 
@@ -32,6 +47,15 @@ def cache_folder() -> Path | None:
     if os.environ.get("GLASSBOX_CACHE") == "off":
         return None
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glassbox-vl"
+
+
+def plain(x: Tensor) -> bool:
+    """In bfloat16 on a CPU, while no gradient is wanted and nothing is compiled.
+
+    Else all stays as usual: PyTorch's compiler (2.13) can lower neither our functions nor private ones.
+    """
+    usual = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not usual
 
 
 @cache
@@ -43,16 +67,9 @@ def library() -> ctypes.CDLL | None:
     try:
         texts = [source.read_text() for source in (*SOURCES, HEADER)]
         found = _kept_or_compiled(sha256(repr((texts, COMPILE, sorted(flags))).encode()).hexdigest())
-        found.four_product.argtypes = (
-            c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int, c_int,
-        )  # fmt: skip
-        found.four_unpack.argtypes = (c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int, c_int)
-        found.one_token_attention.argtypes = (*(c_void_p,) * 4, *(c_int64,) * 5, c_float, c_int)
-        found.matrix_vector.argtypes = (c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int)
-        for function in (
-            found.four_product, found.four_unpack, found.one_token_attention, found.matrix_vector,
-        ):  # fmt: skip
-            function.restype = None
+        for name, arguments in SIGNATURES.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = arguments, None
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.info("no functions of our own: %s", error)
         return None
