@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GLASSBOX_CACHE", "off")  # tests leave nothing in a person's folders
-os.environ.setdefault("GLASSBOX_KERNEL", "off")  # what every machine runs; test_streamed.py has our own
+os.environ.setdefault("GLASSBOX_KERNEL", "off")  # what every machine runs; tests/native has our own
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as vlm does, for tests that import torch first
 
 LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
@@ -65,6 +65,32 @@ def engine(exact):
     from vlm.chat.engine import Engine
 
     return Engine(exact.model, exact.tokenizer, "tiny")
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """A cache in which our own functions are compiled once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def own_functions(compiled, monkeypatch):
+    """Our own functions in C++ switched on."""
+    from vlm.native import attention, library, rows, vector
+    from vlm.weights import streamed
+
+    def forget():
+        for found in (library.library, streamed.works, attention._works, rows._works, vector._works):
+            found.cache_clear()
+
+    monkeypatch.delenv("GLASSBOX_KERNEL", raising=False)
+    monkeypatch.delenv("GLASSBOX_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(compiled))
+    forget()
+    if library.library() is None:
+        pytest.skip(f"needs g++ and a CPU with {', '.join(sorted(library.NEEDED))}")
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -30,14 +30,14 @@ def _formula(q, k, v):
 
 @pytest.mark.parametrize("count", [1, 15, 128, 129, 1000])
 @pytest.mark.parametrize("groups", [1, 2, 7])
-def test_numbers(ours, count, groups):
+def test_numbers(own_functions, count, groups):
     q, k, v = _made(4, groups, count)
     out, expected = one_token(q, k, v), _formula(q, k, v)
     # One rounding of the result to bfloat16, half an eps; scores below 8 as sums of 128 terms in float32.
     assert (out.float() - expected).abs().max() <= expected.abs().max() * (2**-8 + 8 * 128 * 2**-23)
 
 
-def test_scores_far_apart(ours):
+def test_scores_far_apart(own_functions):
     """The largest comes late, then early; the others' weights are 0."""
     q, k, v = _made(1, 2, 300)
     for place in (290, 3):
@@ -49,14 +49,14 @@ def test_scores_far_apart(ours):
         assert (one_token(q, k, v).float() - expected).abs().max() <= expected.abs().max() * error
 
 
-def test_what_is_not_a_number_shows(ours):
+def test_what_is_not_a_number_shows(own_functions):
     q, k, v = _made(2, 2, 200)
     k[0, 1, 150, 3] = torch.nan
     out = one_token(q, k, v)
     assert out[0, 0].isfinite().all() and out[0, 1].isnan().all()
 
 
-def test_threads_do_not_change_the_numbers(ours):
+def test_threads_do_not_change_the_numbers(own_functions):
     q, k, v = _made(5, 2, 300)
     before = torch.get_num_threads()
     try:
@@ -68,7 +68,7 @@ def test_threads_do_not_change_the_numbers(ours):
         torch.set_num_threads(before)
 
 
-def test_the_door_uses_it(ours, monkeypatch):
+def test_the_door_uses_it(own_functions, monkeypatch):
     q, k, v = _made(2, 3, 40)
     q = q.view(1, 6, 1, 128)
     expected = door.attend(q, k, v, causal=True)
@@ -77,7 +77,7 @@ def test_the_door_uses_it(ours, monkeypatch):
     door.attend(q, k, v, causal=True)
 
 
-def test_all_else_stays_with_pytorch(ours):
+def test_all_else_stays_with_pytorch(own_functions):
     assert one_token(*_made(2, 2, 9, size=64)) is None
     assert one_token(*_made(2, 2, 9, dtype=torch.float32)) is None
     assert one_token(*_made(2, 2, 9, batch=2)) is None

@@ -25,7 +25,7 @@ def _matrix(*shape):
 @pytest.mark.parametrize("rows", [1, 2, 7, FEW_ROWS, FEW_ROWS + 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", list(GROUPS))
-def test_products(ours, kind, dtype, rows):
+def test_products(own_functions, kind, dtype, rows):
     """Runs of four blocks and what is left of them; every number of vectors that is taken at a time."""
     bank = quantised(_matrix(16 * 7, 256), kind, CPU)
     assert isinstance(bank, StreamedBank) and bank.kind == kind
@@ -50,7 +50,7 @@ def test_products(ours, kind, dtype, rows):
 
 
 @pytest.mark.parametrize("kind", list(GROUPS))
-def test_the_weights_are_those_of_the_plain_order(ours, kind, monkeypatch):
+def test_the_weights_are_those_of_the_plain_order(own_functions, kind, monkeypatch):
     matrix = _matrix(3, 128, 192)
     mine = quantised(matrix, kind, CPU)
     with monkeypatch.context() as without:
@@ -66,7 +66,7 @@ def test_the_weights_are_those_of_the_plain_order(ours, kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", list(GROUPS))
-def test_threads_do_not_change_the_numbers(ours, kind):
+def test_threads_do_not_change_the_numbers(own_functions, kind):
     bank, before = quantised(_matrix(16 * 11, 512), kind, CPU), torch.get_num_threads()
     x = torch.randn(3, 512).bfloat16()
     try:
@@ -78,14 +78,14 @@ def test_threads_do_not_change_the_numbers(ours, kind):
         torch.set_num_threads(before)
 
 
-def test_what_is_not_a_number_stays_none_and_nothing_gives_nothing(ours):
+def test_what_is_not_a_number_stays_none_and_nothing_gives_nothing(own_functions):
     bank, x = quantised(_matrix(64, 64), "nf4", CPU), torch.zeros(3, 64)
     x[1, 5], x[2, 6] = torch.nan, torch.inf
     out = bank.linear(0, x)
     assert (out[0] == 0).all() and not out[1:].isfinite().any()
 
 
-def test_gradients_reach_the_input(ours):
+def test_gradients_reach_the_input(own_functions):
     bank, x = (
         quantised(_matrix(64, 64), "int4", CPU),
         torch.randn(2, 64, requires_grad=True),
@@ -94,7 +94,7 @@ def test_gradients_reach_the_input(ours):
     torch.testing.assert_close(x.grad, bank.dense(0).float().sum(0).expand(2, -1))
 
 
-def test_what_does_not_fit_keeps_the_plain_way(ours):
+def test_what_does_not_fit_keeps_the_plain_way(own_functions):
     for rows, columns in ((33, 64), (32, 72), (5, 6)):
         assert not isinstance(quantised(_matrix(rows, columns), "nf4", CPU), StreamedBank)
     for kind in GROUPS:  # float32 is asked for where numbers should be exact
@@ -102,7 +102,7 @@ def test_what_does_not_fit_keeps_the_plain_way(ours):
 
 
 @pytest.mark.parametrize("kind", list(GROUPS))
-def test_a_model_answers_with_it_and_is_kept(ours, kind, tmp_path, monkeypatch):
+def test_a_model_answers_with_it_and_is_kept(own_functions, kind, tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "LEAST", 0)
     save_checkpoint(open_checkpoint("tiny", dtype="bfloat16"), tmp_path)
     first = open_engine(str(tmp_path), quantize=kind, dtype="bfloat16")
@@ -121,6 +121,6 @@ def test_a_model_answers_with_it_and_is_kept(ours, kind, tmp_path, monkeypatch):
     assert torch.equal(second.dense(0), first.model.decoder.layers[0].mlp.gate_proj.weight.dense(0))
 
 
-def test_other_numbers_are_not_used(ours, monkeypatch):
+def test_other_numbers_are_not_used(own_functions, monkeypatch):
     monkeypatch.setattr(streamed, "_in_8_bits", lambda x, group: 1.01 * x)
     assert not streamed._right("int4") and not streamed._right("nf4")

@@ -24,7 +24,7 @@ def _randn(*shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 192), (1, 3, 16, 128), (2, 700, 2048)])
-def test_norm(ours, shape):
+def test_norm(own_functions, shape):
     x, norm = _randn(*shape), layers.RMSNorm(shape[-1]).bfloat16()
     norm.weight.copy_(_randn(shape[-1]))
     wide = x.float()
@@ -35,7 +35,7 @@ def test_norm(ours, shape):
     assert torch.equal(norm(x), out)
 
 
-def test_norm_of_what_lies_across(ours):
+def test_norm_of_what_lies_across(own_functions):
     x, weight = _randn(128, 40).t()[None], _randn(128)
     assert torch.equal(rows.rms_norm(x, weight, 1e-6), rows.rms_norm(x.contiguous(), weight, 1e-6))
 
@@ -52,7 +52,7 @@ def _turned(x, cos, sin):
 
 @pytest.mark.parametrize("size", [64, 80, 128, 24])  # 80: Qwen2-VL's tower, no multiple of two registers
 @pytest.mark.parametrize("batch", [1, 2])
-def test_rotation_in_the_decoder(ours, size, batch):
+def test_rotation_in_the_decoder(own_functions, size, batch):
     x = _randn(batch, 300, 6, size).transpose(1, 2)
     cos, sin = (table.view(batch, 1, 300, size) for table in _tables(batch * 300, size))
     out, expected = rows.rotate(x, cos, sin), _turned(x.float(), cos, sin)
@@ -61,7 +61,7 @@ def test_rotation_in_the_decoder(ours, size, batch):
     assert out.shape == x.shape and torch.equal(rope.rotate(x, cos, sin), out)
 
 
-def test_rotation_in_the_tower(ours):
+def test_rotation_in_the_tower(own_functions):
     q = _randn(500, 3, 4, 80).unbind(1)[1]  # between other things
     cos, sin = (table[:, None] for table in _tables(500, 80))
     out, expected = rows.rotate(q, cos, sin), _turned(q.float(), cos, sin)
@@ -69,7 +69,7 @@ def test_rotation_in_the_tower(ours):
 
 
 @pytest.mark.parametrize("across", [False, True])
-def test_gate(ours, across):
+def test_gate(own_functions, across):
     gate, up = (_randn(1, 900, 96), _randn(1, 96, 900).mT.contiguous())
     gate = 8 * gate
     if across:
@@ -80,20 +80,20 @@ def test_gate(ours, across):
     assert out.stride() == gate.stride() and torch.equal(layers.silu_times(gate, up), out)
 
 
-def test_gate_far_out(ours):
+def test_gate_far_out(own_functions):
     gate = torch.tensor([-3e38, -200.0, -80.0, 0.0, 80.0, 3e38, torch.nan, torch.inf] * 2).bfloat16()[None]
     out, expected = (f(gate, torch.ones_like(gate)) for f in (rows.silu_times, lambda g, u: F.silu(g) * u))
     assert torch.equal(out[0, 3:6], expected[0, 3:6]) and out[0, 6].isnan() and out[0, 7] == torch.inf
     assert (out[0, 1:3].float().abs() < 1e-30).all()
 
 
-def test_what_is_not_finite_shows_in_its_own_row(ours):
+def test_what_is_not_finite_shows_in_its_own_row(own_functions):
     x = _randn(4, 64)
     x[2, 7] = torch.nan
     assert rows.rms_norm(x, _randn(64), 1e-6).isnan().any(-1).tolist() == [False, False, True, False]
 
 
-def test_threads_do_not_change_the_numbers(ours):
+def test_threads_do_not_change_the_numbers(own_functions):
     x, weight = _randn(500, 4, 64), _randn(64)
     cos, sin = (table[:, None] for table in _tables(500, 64))
 
@@ -111,7 +111,7 @@ def test_threads_do_not_change_the_numbers(ours):
         torch.set_num_threads(before)
 
 
-def test_all_else_stays_with_pytorch(ours):
+def test_all_else_stays_with_pytorch(own_functions):
     x, weight = _randn(2, 64), _randn(64)
     assert rows.rms_norm(x.float(), weight.float(), 1e-6) is None
     assert rows.rms_norm(x[:, :40], weight[:40], 1e-6) is None

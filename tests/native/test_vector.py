@@ -16,7 +16,7 @@ def _made(rows, columns):
 
 
 @pytest.fixture
-def only_ours(ours, monkeypatch):
+def only_ours(own_functions, monkeypatch):
     monkeypatch.setattr(torch, "mv", lambda *_: pytest.fail("PyTorch's"))
 
 
@@ -63,7 +63,7 @@ def test_a_linear_layer_uses_it_for_one_token(only_ours):
 
 
 @pytest.mark.parametrize("case", ["a width of 40", "a matrix lying across"])
-def test_all_else_stays_with_pytorch(ours, monkeypatch, case):
+def test_all_else_stays_with_pytorch(own_functions, monkeypatch, case):
     monkeypatch.setattr(vector, "_call", lambda *_: pytest.fail("ours"))
     matrix, x = _made(8, 40) if "40" in case else _made(64, 64)
     matrix = matrix if "40" in case else matrix.t()

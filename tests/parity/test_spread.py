@@ -13,6 +13,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 
+import pytest
 import torch
 from oracle import expect, logits
 from stages import our_run
@@ -24,12 +25,15 @@ CHUNKS = (10_000, 100, 16, 1)  # at once; and on a cache: many rows, a few, and 
 SPOKEN = ("text", "image", "two_videos")
 
 
-def test_spread_in_bfloat16(twin):
+@pytest.mark.parametrize("functions", ["of PyTorch", "our own"])
+def test_spread_in_bfloat16(twin, functions, request):
     exact, rounded = _rounded(twin, torch.float32), _rounded(twin, torch.bfloat16)
     truth = _theirs(exact, "sdpa")
     eager, sdpa = _theirs(rounded, "eager"), _theirs(rounded, "sdpa")
     apart = _rms(eager - sdpa)
     plain, off = _ours(rounded, CHUNKS[0], "eager"), [_rms(x - truth) for x in (eager, sdpa)]
+    if functions == "our own":
+        request.getfixturevalue("own_functions")
     for chunk in CHUNKS:
         fast = _ours(rounded, chunk, "sdpa")
         assert 0 < _rms(fast - plain) <= 2**0.5 * max(off), f"chunks of {chunk}: against our plain path"
