@@ -70,7 +70,7 @@ def test_the_same_tokens_in_fewer_calls(exact, options, monkeypatch):
     guessed, calls, after, _ = _answer(exact, Sampling(80, lookup=6, **options), monkeypatch)
     assert guessed == plain and alone == [1] * 79
     assert after.length == before.length == prompt + 79
-    assert max(calls) > 1 and (len(calls) < 60 or options)
+    assert max(calls) > 1 and (len(calls) < len(alone) or options)  # how many fewer depends on the weights
 
 
 def test_what_is_left_in_the_cache_is_what_was_said(exact, monkeypatch):
