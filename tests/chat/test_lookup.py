@@ -66,11 +66,12 @@ def _endless(monkeypatch):
 def test_the_same_tokens_in_fewer_calls(exact, options, monkeypatch):
     """A sampled answer draws its numbers in the same order, so with a seed it is the same to the token."""
     _endless(monkeypatch)
-    plain, alone, before, prompt = _answer(exact, Sampling(80, **options), monkeypatch)
-    guessed, calls, after, _ = _answer(exact, Sampling(80, lookup=6, **options), monkeypatch)
+    text = "red red red red red red"  # what repeats itself most is guessed best
+    plain, alone, before, prompt = _answer(exact, Sampling(80, **options), monkeypatch, text)
+    guessed, calls, after, _ = _answer(exact, Sampling(80, lookup=6, **options), monkeypatch, text)
     assert guessed == plain and alone == [1] * 79
     assert after.length == before.length == prompt + 79
-    assert max(calls) > 1 and (len(calls) < len(alone) or options)  # how many fewer depends on the weights
+    assert max(calls) > 1 and (len(calls) < 60 or options)
 
 
 def test_what_is_left_in_the_cache_is_what_was_said(exact, monkeypatch):

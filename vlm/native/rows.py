@@ -21,9 +21,11 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor | None:
 
 def silu_times(gate: Tensor, up: Tensor) -> Tensor | None:
     """silu(gate) · up of two tensors of one shape that lie alike, row by row or column by column."""
+    if not plain(gate) or not _works():
+        return None
     dense = gate.is_contiguous() or gate.mT.is_contiguous()
     alike = dense and gate.stride() == up.stride() and gate.dtype == up.dtype
-    if not (alike and plain(gate)) or gate.numel() % LANES or not _works():
+    if not alike or gate.numel() % LANES:
         return None
     return _silu_times(gate, up)
 
